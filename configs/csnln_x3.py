@@ -1,0 +1,9 @@
+"""CSNLN for x3, trained on DIV2K."""
+
+_base_ = ['_base_/csnln.py', '_base_/div2k.py', '_base_/runtime.py']
+
+scale = 3
+model = dict(generator=dict(scale=scale))
+train_dataloader = dict(dataset=dict(scale=scale))
+val_dataloader = dict(dataset=dict(scale=scale))
+test_dataloader = dict(dataset=dict(scale=scale))

@@ -1,0 +1,9 @@
+"""EDSR baseline (16 x 64) for x4, trained on DIV2K."""
+
+_base_ = ['_base_/edsr_baseline.py', '_base_/div2k.py', '_base_/runtime.py']
+
+scale = 4
+model = dict(generator=dict(scale=scale))
+train_dataloader = dict(dataset=dict(scale=scale))
+val_dataloader = dict(dataset=dict(scale=scale))
+test_dataloader = dict(dataset=dict(scale=scale))

@@ -1,0 +1,16 @@
+"""Weights in: our own files and those of the published code, BasicSR and mmagic."""
+
+from .dialects import FAMILIES, Dialect, Family
+from .load import CheckpointMismatchError, LoadReport, load
+from .resume import find_resumable, last_readable
+
+__all__ = [
+    'FAMILIES',
+    'CheckpointMismatchError',
+    'Dialect',
+    'Family',
+    'LoadReport',
+    'find_resumable',
+    'last_readable',
+    'load',
+]

@@ -1,0 +1,180 @@
+"""Load weights of any known dialect into a network."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..fileio import torch_load
+from .dialects import FAMILIES, Dialect, Family
+
+_SHOWN = 4
+
+
+class CheckpointMismatchError(ValueError):
+    """The weights belong to another architecture, scale, width or depth."""
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What `load` found and did.
+
+    Attributes:
+        dialect: whose names the file used.
+        loaded: names of the weights taken.
+        missing: of the network, not in the file.
+        unexpected: of the file, not in the network.
+        mismatched: in both, of different shapes.
+    """
+
+    dialect: str
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    mismatched: tuple[str, ...]
+
+
+def load(
+    model: nn.Module,
+    source: str | Path | Mapping[str, Any],
+    strict: bool = True,
+) -> LoadReport:
+    """Load the weights of `source` into `model`, whoever wrote them.
+
+    Accepts our own and mmengine's checkpoints (`state_dict`, `generator.` and
+    `module.` prefixes), BasicSR's (`params_ema`, preferred, or `params`) and plain
+    state dicts; for EDSR the published, BasicSR's and mmagic's names, for CSNLN the
+    published ones. Names and value range are converted. The model is changed only
+    when everything fits, or with `strict=False`.
+
+    Args:
+        model: a network of `sr_plugins.archs`, or a mmagic model with a `generator`.
+        source: a file, or what is in one.
+        strict: False takes what fits and reports the rest.
+
+    Returns:
+        The report of names taken and left.
+
+    Raises:
+        CheckpointMismatchError: with a short list of what does not fit.
+        ValueError: when the file is damaged, or holds objects other than weights.
+        FileNotFoundError: when there is no such file.
+    """
+    network = getattr(model, 'generator', model)
+    where = 'the state dict'
+    if isinstance(source, str | Path):
+        where = str(source)
+        source = torch_load(source)
+    state = _unwrap(source, where)
+    ours = network.state_dict()
+    name = type(network).__name__
+    family, dialect = _recognise(state, name)
+    dialect_name = 'sr_plugins'
+    means = {}
+    if family is not None and dialect is not None:
+        dtype = next(network.parameters()).dtype
+        means = family.stored_means(state)
+        state = family.to_ours(state, dialect, dtype)
+        dialect_name = dialect.name
+        if family.network != name:
+            raise CheckpointMismatchError(
+                f'Expected {where} to hold weights of {name}, but got '
+                f'{family.describe(state)}.'
+            )
+    fits = {k: v for k, v in state.items() if k in ours and v.shape == ours[k].shape}
+    report = LoadReport(
+        dialect=dialect_name,
+        loaded=tuple(fits),
+        missing=tuple(k for k in ours if k not in state),
+        unexpected=tuple(k for k in state if k not in ours),
+        mismatched=tuple(k for k in state if k in ours and k not in fits),
+    )
+    if report.missing or report.unexpected or report.mismatched:
+        complaint = _complaint(where, name, family, report, state, ours)
+        if strict:
+            raise CheckpointMismatchError(
+                f'{complaint}\nBuild the network that the file was made for, or pass '
+                f'strict=False to take the {len(fits)} weights that fit.'
+            )
+        if not fits:
+            raise CheckpointMismatchError(f'{complaint}\nNot one weight fits.')
+    network.load_state_dict(fits, strict=False)
+    for buffer, mean in means.items():
+        network.get_buffer(buffer).copy_(mean)
+    return report
+
+
+def _unwrap(source: Mapping[str, Any], where: str) -> dict[str, Tensor]:
+    """The bare state dict inside a checkpoint of any of the packages."""
+    for key in ('state_dict', 'params_ema', 'params'):
+        if isinstance(source, Mapping) and isinstance(source.get(key), Mapping):
+            source = source[key]
+            break
+    if not isinstance(source, Mapping) or not any(
+        isinstance(value, Tensor) for value in source.values()
+    ):
+        found = (
+            f'a dict with {sorted(map(str, source))[:_SHOWN]}'
+            if isinstance(source, Mapping)
+            else f'a {type(source).__name__}'
+        )
+        raise CheckpointMismatchError(
+            f'Expected {where} to be a state dict, or a dict with one under '
+            f'`state_dict`, `params_ema` or `params`, but got {found}.'
+        )
+    state = {k: v for k, v in source.items() if isinstance(v, Tensor)}
+    for prefix in ('module.', 'generator_ema.', 'generator.', 'module.'):
+        inner = {
+            k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)
+        }
+        state = inner or state
+    return state
+
+
+def _recognise(
+    state: Mapping[str, Tensor], preferred: str
+) -> tuple[Family | None, Dialect | None]:
+    """Family and dialect of `state`; the model's own family is asked first."""
+    order = sorted(FAMILIES.values(), key=lambda family: family.network != preferred)
+    for family in order:
+        dialect = family.recognise(state)
+        if dialect is not None:
+            return family, dialect
+    return None, None
+
+
+def _complaint(
+    where: str,
+    name: str,
+    family: Family | None,
+    report: LoadReport,
+    state: Mapping[str, Tensor],
+    ours: Mapping[str, Tensor],
+) -> str:
+    """A short account of what does not fit."""
+    wanted, found = name, 'weights under unknown names'
+    if family is not None:
+        wanted = family.describe(ours)
+        try:
+            found = f'{family.describe(state)} ({report.dialect} names)'
+        except KeyError as error:
+            found = f'{family.network} weights without {error}'
+    lines = [f'Expected {where} to hold {wanted}, but got {found}.']
+    lines += _listing('missing', report.missing)
+    lines += _listing('unexpected', report.unexpected)
+    shapes = [
+        f'{k} {tuple(state[k].shape)} for {tuple(ours[k].shape)}'
+        for k in report.mismatched
+    ]
+    lines += _listing('of another shape', shapes)
+    return '\n'.join(lines)
+
+
+def _listing(title: str, names: 'tuple[str, ...] | list[str]') -> list[str]:
+    if not names:
+        return []
+    rest = len(names) - _SHOWN
+    tail = f', and {rest} more' if rest > 0 else ''
+    return [f'  {title}: {", ".join(names[:_SHOWN])}{tail}']

@@ -1,0 +1,95 @@
+"""A sampler whose stream of samples depends on seed and position only.
+
+The k-th sample of a training run, its crop and its flips included, is then the same
+with any number of loader processes and of ranks, and after a resume, which starts at
+its position at once instead of loading again all that went before.
+"""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from mmengine.dist import get_dist_info, sync_random_seed
+from torch.utils.data import Dataset, Sampler
+
+from ..registry import DATA_SAMPLERS
+
+
+class SeededIndex(int):
+    """An index that brings the seed for the random choices of its sample.
+
+    Data sets that know nothing of it take it for the int that it is.
+    """
+
+    seed: tuple[int, int]
+
+    def __new__(cls, index: int, seed: tuple[int, int]) -> 'SeededIndex':
+        self = super().__new__(cls, index)
+        self.seed = seed
+        return self
+
+    def __reduce__(self) -> tuple:
+        return SeededIndex, (int(self), self.seed)
+
+
+@contextmanager
+def seeded(index: int) -> Iterator[None]:
+    """Seed `random` and `numpy.random` for the sample `index`, then restore them.
+
+    mmagic's transforms draw from these global generators. A plain int changes nothing.
+    """
+    if not isinstance(index, SeededIndex):
+        yield
+        return
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002
+    state = np.random.SeedSequence(index.seed).generate_state(4)
+    random.seed(int(state[0]))
+    np.random.seed(state)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+
+
+@DATA_SAMPLERS.register_module()
+class ResumableSampler(Sampler):
+    """Endless shuffled indices; each pass over the data set is a new permutation.
+
+    Rank r of w takes the positions r, r + w, r + 2 w, ... of one common stream, so the
+    samples of a step do not depend on how many ranks share its batch.
+
+    Args:
+        dataset: whose indices are drawn.
+        shuffle: False walks through the data set in order.
+        seed: of the permutations and samples; None agrees on one among the ranks.
+    """
+
+    def __init__(
+        self, dataset: Dataset, shuffle: bool = True, seed: int | None = None
+    ) -> None:
+        self.rank, self.world_size = get_dist_info()
+        self.size = len(dataset)
+        self.shuffle = shuffle
+        self.seed = sync_random_seed() if seed is None else seed
+        self.start = 0
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[SeededIndex]:
+        """Yield indices from sample `start` of this rank on."""
+        position = self.start * self.world_size + self.rank
+        epoch, order = -1, None
+        while True:
+            if position // self.size != epoch:
+                epoch = position // self.size
+                order = self._order(epoch)
+            yield SeededIndex(order[position % self.size], (self.seed, position))
+            position += self.world_size
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if not self.shuffle:
+            return np.arange(self.size)
+        return np.random.default_rng([self.seed, epoch]).permutation(self.size)

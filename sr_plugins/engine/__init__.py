@@ -1,0 +1,24 @@
+"""What our networks need of mmengine's Runner, beyond what it has."""
+
+from .hooks import CheckpointHook, CompileHook, LearningCurveHook, SaveImagesHook
+from .launch import build_runner, build_test_runner, load_config
+from .log_processor import LogProcessor
+from .loops import BenchmarkLoop, ResumableTrainLoop
+from .optim_wrapper import BFloat16OptimWrapper
+from .results import format_table, write_results
+
+__all__ = [
+    'BFloat16OptimWrapper',
+    'BenchmarkLoop',
+    'CheckpointHook',
+    'CompileHook',
+    'LearningCurveHook',
+    'LogProcessor',
+    'ResumableTrainLoop',
+    'SaveImagesHook',
+    'build_runner',
+    'build_test_runner',
+    'format_table',
+    'load_config',
+    'write_results',
+]

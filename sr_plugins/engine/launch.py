@@ -1,0 +1,231 @@
+"""From a config file and command-line options to a Runner that is ready to go."""
+
+import difflib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.dist import get_world_size, init_dist, is_distributed
+from mmengine.registry import Registry
+from mmengine.runner import Runner
+from torch.cuda import is_available as has_cuda
+
+from .. import registry
+from ..checkpoints import last_readable
+from ..fileio import torch_load
+
+AMP_WRAPPERS = {
+    'bf16': {'type': 'sr_plugins.BFloat16OptimWrapper'},
+    'fp16': {'type': 'AmpOptimWrapper', 'dtype': 'float16'},
+}
+
+
+def load_config(
+    path: str | Path,
+    *,
+    work_dir: str | None = None,
+    data_root: str | None = None,
+    seed: int | None = None,
+    deterministic: bool = False,
+    amp: str | None = None,
+    compile_network: bool = False,
+    launcher: str = 'none',
+    cfg_options: dict[str, Any] | None = None,
+) -> Config:
+    """Read a config and put the options of a command line into it.
+
+    Args:
+        path: of the config, a `.py` file.
+        work_dir: for logs and checkpoints; `work_dirs/<name of the config>` otherwise.
+        data_root: replaces the root of every data set.
+        seed: of data order, crops and initial weights.
+        deterministic: only deterministic algorithms.
+        amp: 'bf16' or 'fp16' (GPU only), or None for float32.
+        compile_network: torch.compile the network for training.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi', as in mmengine.
+        cfg_options: entries to replace, by dotted names.
+
+    Returns:
+        The config, all types in it known.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: on an unknown type, or fp16 without a GPU.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'Expected a config file, but there is no {path} (from {Path.cwd()}). '
+            f'The configs of sr_plugins are in its folder `configs`.'
+        )
+    cfg = Config.fromfile(path)
+    if cfg_options:
+        cfg.merge_from_dict(cfg_options)
+    cfg.launcher = launcher
+    cfg.work_dir = str(work_dir or cfg.get('work_dir') or f'work_dirs/{path.stem}')
+    if data_root is not None:
+        for node in _nodes(cfg):
+            if 'data_root' in node:
+                node['data_root'] = str(data_root)
+    randomness = cfg.setdefault('randomness', {})
+    if seed is not None:
+        randomness['seed'] = seed
+    if deterministic:
+        randomness['deterministic'] = True
+    if amp is not None:
+        if amp == 'fp16' and not has_cuda():
+            raise ValueError(
+                'Expected `--amp fp16` to have a GPU, but torch sees none. Use '
+                '`--amp bf16`.'
+            )
+        cfg.optim_wrapper.update(AMP_WRAPPERS[amp])
+    if compile_network:
+        cfg.setdefault('custom_hooks', []).append({'type': 'sr_plugins.CompileHook'})
+    check_types(cfg)
+    return cfg
+
+
+def build_runner(cfg: Config, resume: str | bool = False) -> Runner:
+    """Build the Runner of a config.
+
+    Args:
+        cfg: from `load_config`.
+        resume: True goes on from the furthest readable checkpoint of the work folder,
+            a path from that file.
+
+    Raises:
+        FileNotFoundError: when there is nothing to resume from.
+        OSError: when the work folder cannot be written.
+        ValueError: when the global batch cannot be shared evenly among the ranks.
+    """
+    _require_writable(cfg.work_dir)
+    if resume:
+        if resume is True:
+            resume = str(last_readable(cfg.work_dir))
+        else:
+            torch_load(resume)  # fails now, with a message, rather than half-way
+        cfg.load_from, cfg.resume = resume, True
+    if cfg.launcher != 'none' and not is_distributed():
+        init_dist(cfg.launcher, **cfg.env_cfg.get('dist_cfg', {}))
+    _share_batch(cfg)
+    _limit_workers(cfg)
+    return Runner.from_cfg(cfg)
+
+
+def build_test_runner(
+    cfg: Config,
+    datasets: list[str] | None = None,
+    bicubic: bool = False,
+    images_dir: str | Path | None = None,
+) -> Runner:
+    """Build the Runner that tests on the benchmark sets, without what training needs.
+
+    Args:
+        cfg: from `load_config`.
+        datasets: names of sets; None takes all that are present.
+        bicubic: score bicubic enlargement too.
+        images_dir: where to write outputs, or None.
+    """
+    for part in ('train', 'val'):
+        for key in (f'{part}_dataloader', f'{part}_cfg', f'{part}_evaluator'):
+            cfg.pop(key, None)
+    for key in ('optim_wrapper', 'param_scheduler', 'global_batch_size'):
+        cfg.pop(key, None)
+    cfg.test_cfg.update(datasets=datasets, bicubic=bicubic)
+    # Weights are those of the file: neither an EMA of them nor curves.
+    cfg.default_hooks.pop('checkpoint', None)
+    cfg.custom_hooks = []
+    if images_dir is not None:
+        cfg.custom_hooks.append(
+            {'type': 'sr_plugins.SaveImagesHook', 'out_dir': str(images_dir)}
+        )
+    return build_runner(cfg)
+
+
+def check_types(cfg: Config) -> None:
+    """Raise ValueError when a `type` of our scope is not registered.
+
+    mmengine would say so only when it builds that part, after the data was loaded or
+    at the first validation.
+    """
+    registries = [r for r in vars(registry).values() if isinstance(r, Registry)]
+    registries = [r for r in registries if r.scope == 'sr_plugins']
+    known: set[str] = set()
+    for node in _nodes(cfg):
+        name = node.get('type')
+        if not isinstance(name, str) or not name.startswith('sr_plugins.'):
+            continue
+        if not known:
+            for child in registries:
+                child.import_from_location()
+                known.update(child.module_dict)
+        short = name.removeprefix('sr_plugins.')
+        if short not in known:
+            close = difflib.get_close_matches(short, known, n=1, cutoff=0.5)
+            hint = f' Did you mean `sr_plugins.{close[0]}`?' if close else ''
+            raise ValueError(
+                f'Expected `type` to be something that sr_plugins registers, but got '
+                f'{name!r}.{hint} Known are {", ".join(sorted(known))}.'
+            )
+
+
+def _nodes(value: Any) -> Iterator[dict]:
+    """Every dict in a config."""
+    if isinstance(value, Config):
+        value = value._cfg_dict
+    if isinstance(value, dict):
+        yield value
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _nodes(item)
+
+
+def _require_writable(work_dir: str) -> None:
+    try:
+        Path(work_dir).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=work_dir):
+            pass
+    except OSError as error:
+        raise type(error)(
+            error.errno,
+            f'Expected the work folder to be writable, but {error.strerror}. Choose '
+            f'another one with `--work-dir`',
+            work_dir,
+        ) from error
+
+
+def _share_batch(cfg: Config) -> None:
+    """Divide `global_batch_size` among the ranks.
+
+    The recipe stays the same on any number of GPUs, and so do, with
+    ResumableSampler, the samples of each step.
+    """
+    total = cfg.get('global_batch_size')
+    if total is None or 'train_dataloader' not in cfg:
+        return
+    ranks = get_world_size()
+    if total % ranks:
+        raise ValueError(
+            f'Expected `global_batch_size` to be a multiple of the number of '
+            f'processes, but got {total} for {ranks}. Set it with `--cfg-options '
+            f'global_batch_size={-(-total // ranks) * ranks}`.'
+        )
+    cfg.train_dataloader.batch_size = total // ranks
+
+
+def _limit_workers(cfg: Config) -> None:
+    """No more loader processes than this machine's cores can serve.
+
+    Data do not depend on their number.
+    """
+    local_ranks = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    limit = max(1, len(os.sched_getaffinity(0)) // local_ranks)
+    for node in _nodes(cfg):
+        if 'num_workers' in node:
+            node['num_workers'] = min(node['num_workers'], limit)
+            if node['num_workers'] == 0:
+                node['persistent_workers'] = False  # torch refuses the two together

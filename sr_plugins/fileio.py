@@ -1,0 +1,223 @@
+"""Files that are written whole or not at all, and pickles that cannot run code.
+
+The lowest level of the package: every other module saves and loads through it.
+"""
+
+import os
+import pickle
+import struct
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from ._unpickler import PICKLE_MODULE, RefusedError
+
+__all__ = [
+    'DamagedFileError',
+    'UnsafeFileError',
+    'atomic_path',
+    'torch_load',
+    'torch_save',
+    'write_bytes',
+    'write_text',
+]
+
+ACCEPTED = (
+    'tensors, numbers, strings, plain containers, numpy arrays and scalars, '
+    "and mmengine's HistoryBuffer"
+)
+
+
+class UnsafeFileError(ValueError):
+    """A file asks for objects that could run code while they are loaded."""
+
+
+class DamagedFileError(ValueError):
+    """A file is truncated, empty, or was not written by `torch.save`."""
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary path that replaces `path` when the block succeeds.
+
+    The temporary file is `.<name>.<random>.tmp` in the folder of `path`, which is
+    created where missing: a rename is atomic only within one file system. If the
+    block raises, the temporary file is removed and `path` is what it was. A process
+    that is killed leaves the temporary file behind, never a torn `path`.
+
+    Raises:
+        OSError: The folder cannot be written; the message names path and remedy.
+    """
+    path = Path(path).expanduser()
+    # Through a symbolic link, the file it names is replaced, as open() would do.
+    target = path.resolve() if path.is_symlink() else path
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _new_file(target)
+    except OSError as error:
+        raise type(error)(
+            error.errno,
+            f'Expected the folder of `path` to be writable, but got '
+            f'{error.strerror!r}. Change its permissions, free some space or '
+            f'choose another folder',
+            str(path),
+        ) from error
+    try:
+        yield temporary
+        _fsync(temporary)
+        os.replace(temporary, target)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+    # The rename itself is durable only once the folder is on the disk.
+    _fsync(target.parent)
+
+
+def _new_file(target: Path) -> Path:
+    """Create an empty hidden file beside `target`.
+
+    `tempfile.mkstemp` would give mode 0600; a file that replaces another should be
+    as readable as open() makes it, so the umask decides, and an existing file's
+    permission bits are kept.
+    """
+    random_names = tempfile._RandomNameSequence()
+    while True:
+        temporary = target.with_name(f'.{target.name}.{next(random_names)}.tmp')
+        try:
+            handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        except FileExistsError:
+            continue
+        break
+    try:
+        with suppress(FileNotFoundError, PermissionError):
+            os.fchmod(handle, target.stat().st_mode & 0o777)
+    finally:
+        os.close(handle)
+    return temporary
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write `text` as UTF-8, atomically."""
+    write_bytes(path, text.encode('utf-8'))
+
+
+def write_bytes(path: str | os.PathLike, data: bytes) -> None:
+    """Write `data`, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def torch_save(obj: object, path: str | os.PathLike) -> None:
+    """Write `obj` with `torch.save`, atomically."""
+    with atomic_path(path) as temporary:
+        torch.save(obj, temporary)
+
+
+def torch_load(
+    source: str | os.PathLike | BinaryIO,
+    map_location: str | torch.device | dict | Callable | None = 'cpu',
+) -> Any:
+    """Load a file of `torch.save`, in its zip or its older format, running no code.
+
+    `torch.load` with a pickle module of our own is used for both formats, because
+    `weights_only=True` differs between torch versions and cannot read what mmengine
+    saves under numpy 2 without allowing the real `getattr`.
+
+    Args:
+        source: A path, or a seekable binary file at its start.
+        map_location: As for `torch.load`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        UnsafeFileError: The file holds anything but tensors, numbers, strings, plain
+            containers, numpy arrays and scalars, and mmengine's HistoryBuffer.
+        DamagedFileError: The file is truncated, empty or not of `torch.save`.
+    """
+    if hasattr(source, 'read'):
+        name = str(getattr(source, 'name', '<buffer>'))
+        return _load(source, name, map_location)
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'Expected `path` to be an existing file, but got {str(path)!r}. Check '
+            f'the spelling and the folder the program runs in'
+        )
+    # One open file serves the checks and the load, so nothing changes in between.
+    with path.open('rb') as file:
+        return _load(file, str(path), map_location)
+
+
+def _load(file: BinaryIO, name: str, map_location: Any) -> Any:
+    try:
+        _refuse_foreign_formats(file)
+        return torch.load(
+            file,
+            map_location=map_location,
+            pickle_module=PICKLE_MODULE,
+            weights_only=False,
+            mmap=False,
+            # Python 2 pickles hold numpy's bytes as strings; only latin1 keeps them.
+            encoding='latin1',
+        )
+    except RefusedError as refused:
+        raise UnsafeFileError(
+            f'Expected {name!r} to hold only {ACCEPTED}, but got {refused}. If you '
+            f'trust its source, load it where it was made and save plain values '
+            f'there: torch.save(model.state_dict(), path)'
+        ) from None
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except (
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        EOFError,
+        LookupError,
+        OverflowError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+        pickle.UnpicklingError,
+        struct.error,
+    ) as error:
+        if 'deserialize' in str(error) or 'pickle_module' in str(error):
+            # A missing device, or TORCH_FORCE_WEIGHTS_ONLY_LOAD: not the file.
+            raise
+        reason = str(error).partition('\n')[0] or type(error).__name__
+        raise DamagedFileError(
+            f'Expected {name!r} to be a whole file of torch.save, but got: {reason}. '
+            f'Copy or download it again, or go back to an earlier checkpoint'
+        ) from error
+
+
+def _refuse_foreign_formats(file: BinaryIO) -> None:
+    """Refuse what `torch.load` would hand to readers other than the unpickler."""
+    start = file.read(4)
+    file.seek(0)
+    if start == b'PK\x03\x04':
+        # The very reader of torch.load: another one could see other members.
+        records = torch._C.PyTorchFileReader(file).get_all_records()
+        file.seek(0)
+        if 'constants.pkl' in records:
+            raise RefusedError('a TorchScript archive, which is a program')
+        return
+    try:
+        tarfile.open(fileobj=file, mode='r:').close()
+    except tarfile.TarError:
+        file.seek(0)
+        return
+    raise RefusedError('a tar archive')

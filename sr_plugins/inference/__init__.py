@@ -1,0 +1,17 @@
+"""From a photograph to a larger one."""
+
+from .comparison import compare, save_comparison
+from .mmagic_inferencer import MMagicInferencer
+from .photographs import Photograph, find_images, read_photograph, write_photograph
+from .upscaler import Upscaler
+
+__all__ = [
+    'MMagicInferencer',
+    'Photograph',
+    'Upscaler',
+    'compare',
+    'find_images',
+    'read_photograph',
+    'save_comparison',
+    'write_photograph',
+]

@@ -1,0 +1,113 @@
+"""A picture that compares methods on one photograph."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..fileio import atomic_path
+from ..metrics import psnr, ssim
+from ..preparation import crop_to_multiple, downscale, imresize, read_rgb
+from .upscaler import Upscaler
+
+_PROTOCOL = 'edsr_y'
+
+
+def compare(upscaler: Upscaler, image: str | Path, out: str | Path, label: str) -> None:
+    """Reduce a photograph, enlarge it by bicubic and by a network, draw all three.
+
+    Args:
+        upscaler: the network.
+        image: file of the photograph.
+        out: file of the picture.
+        label: name of the network in the picture.
+    """
+    scale = upscaler.scale
+    original = crop_to_multiple(read_rgb(Path(image)), scale)
+    small = downscale(original, scale)
+    enlarged = upscaler.upscale(small.astype(np.float32) / 255)
+    outputs = {
+        'bicubic': imresize(small, scale),
+        label: (enlarged * 255).round().astype(np.uint8),
+    }
+    save_comparison(out, original, outputs, scale)
+
+
+def hardest_windows(
+    original: np.ndarray, baseline: np.ndarray, size: int, count: int
+) -> list[tuple[int, int]]:
+    """Top left corners of the windows where `baseline` errs most, none overlapping.
+
+    Chosen without looking at the network's output, so that they do not flatter it.
+    """
+    difference = np.abs(original.astype(np.float32) - baseline).mean(axis=2)
+    error = cv2.boxFilter(difference, -1, (size, size), anchor=(0, 0))
+    height, width = difference.shape
+    error = error[: max(1, height - size + 1), : max(1, width - size + 1)].copy()
+    corners = []
+    for _ in range(count):
+        top, left = np.unravel_index(int(error.argmax()), error.shape)
+        corners.append((int(top), int(left)))
+        rows = slice(max(0, top - size), top + size)
+        error[rows, max(0, left - size) : left + size] = -1
+    return corners
+
+
+def save_comparison(
+    path: str | Path,
+    original: np.ndarray,
+    outputs: dict[str, np.ndarray],
+    scale: int,
+    crop_size: int = 72,
+    num_crops: int = 2,
+) -> None:
+    """Draw the original with zoomed crops of each output and of the original.
+
+    Args:
+        path: of the PNG.
+        original: (H, W, 3), uint8 RGB.
+        outputs: by label, of the original's shape; the first is the baseline, whose
+            worst windows are shown.
+        scale: for the border of PSNR and SSIM.
+        crop_size: side of the crops, in pixels.
+        num_crops: how many, one row each.
+    """
+    # The object interface: pyplot would choose a backend for the whole process.
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    size = min(crop_size, *original.shape[:2])
+    corners = hardest_windows(original, next(iter(outputs.values())), size, num_crops)
+    images = {**outputs, 'original': original}
+    columns = len(images)
+    figure = Figure(figsize=(4.2 + 2.4 * columns, 2.5 * num_crops + 0.4), dpi=110)
+    figure.set_layout_engine('constrained')
+    grid = figure.add_gridspec(
+        num_crops, columns + 1, width_ratios=[1.8] + [1.0] * columns
+    )
+    whole = figure.add_subplot(grid[:, 0])
+    whole.imshow(original)
+    whole.set_title('original', fontsize=9)
+    for row, (top, left) in enumerate(corners):
+        colour = f'C{row + 1}'
+        frame = {'edgecolor': colour, 'facecolor': 'none', 'linewidth': 1.5}
+        whole.add_patch(Rectangle((left, top), size, size, **frame))
+        for column, (label, image) in enumerate(images.items(), start=1):
+            axes = figure.add_subplot(grid[row, column])
+            crop = image[top : top + size, left : left + size]
+            axes.imshow(crop, interpolation='nearest')
+            for spine in axes.spines.values():
+                spine.set(color=colour, linewidth=1.5)
+            axes.set(xticks=[], yticks=[])
+            if row == 0:
+                axes.set_title(_title(label, image, original, scale), fontsize=9)
+    whole.set_axis_off()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format='png')
+
+
+def _title(label: str, image: np.ndarray, original: np.ndarray, scale: int) -> str:
+    if image is original:
+        return label
+    pair = (image, original, _PROTOCOL, scale)
+    return f'{label}\n{psnr(*pair):.2f} dB / {ssim(*pair):.4f} ({_PROTOCOL})'

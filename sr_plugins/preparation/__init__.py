@@ -1,0 +1,21 @@
+"""Preparing data sets: MATLAB's bicubic resizing and the folder layouts.
+
+Imports neither torch nor MMEngine, so that worker processes start quickly.
+"""
+
+from .demo import prepare_demo
+from .folders import prepare_benchmark, prepare_div2k
+from .images import read_rgb
+from .imresize import crop_to_multiple, downscale, imresize
+from .runner import Report
+
+__all__ = [
+    'Report',
+    'crop_to_multiple',
+    'downscale',
+    'imresize',
+    'prepare_benchmark',
+    'prepare_demo',
+    'prepare_div2k',
+    'read_rgb',
+]

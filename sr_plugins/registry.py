@@ -1,0 +1,42 @@
+"""Registries with scope `sr_plugins`, children of mmengine's root registries.
+
+A config names an entry with its scope, `type='sr_plugins.EDSR'`, from any default
+scope: mmengine then imports this module by the scope's name and the `locations`
+below on the first look-up.
+"""
+
+from mmengine import registry as root
+
+from . import compat  # noqa: F401  (repairs go before any upstream import)
+
+
+def _child(name: str, parent: root.Registry, *locations: str) -> root.Registry:
+    return root.Registry(
+        name,
+        parent=parent,
+        scope='sr_plugins',
+        locations=[f'sr_plugins.{location}' for location in locations],
+    )
+
+
+MODELS = _child('model', root.MODELS, 'archs')
+DATASETS = _child('dataset', root.DATASETS, 'datasets')
+DATA_SAMPLERS = _child('data sampler', root.DATA_SAMPLERS, 'datasets')
+TRANSFORMS = _child('transform', root.TRANSFORMS, 'datasets')
+METRICS = _child('metric', root.METRICS, 'metrics')
+HOOKS = _child('hook', root.HOOKS, 'engine')
+LOOPS = _child('loop', root.LOOPS, 'engine')
+LOG_PROCESSORS = _child('log processor', root.LOG_PROCESSORS, 'engine')
+OPTIM_WRAPPERS = _child('optim wrapper', root.OPTIM_WRAPPERS, 'engine')
+
+__all__ = [
+    'DATASETS',
+    'DATA_SAMPLERS',
+    'HOOKS',
+    'LOG_PROCESSORS',
+    'LOOPS',
+    'METRICS',
+    'MODELS',
+    'OPTIM_WRAPPERS',
+    'TRANSFORMS',
+]

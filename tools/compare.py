@@ -1,0 +1,40 @@
+#!/usr/bin/env python
+"""Compare bicubic, a network and the original on one photograph, in a picture.
+
+The photograph is reduced by MATLAB's bicubic and enlarged again by both.
+
+Example:
+  python tools/compare.py configs/demo_edsr_x2.py work_dirs/demo_edsr_x2/best.pth \\
+      data/demo/benchmark/Demo/HR/astronaut.png --out results/comparison.png
+"""
+
+import argparse
+from pathlib import Path
+
+import sr_plugins.compat  # noqa: F401  (first: it repairs what follows)
+
+from sr_plugins.engine import load_config
+from sr_plugins.inference import Upscaler, compare
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file, such as configs/csnln_x2.py')
+    parser.add_argument('checkpoint', help='weights, of any dialect')
+    parser.add_argument('image', help='photograph at full size')
+    parser.add_argument('--out', default='results/comparison.png', help='the picture')
+    parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (a GPU if there is)')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    upscaler = Upscaler(load_config(args.config), args.checkpoint, args.device)
+    compare(upscaler, args.image, args.out, label=Path(args.config).stem)
+    print(f'The comparison is in {args.out}.')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,114 @@
+"""Lay out training, validation and test images; see `--help` of each command."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from sr_plugins.preparation import prepare_benchmark, prepare_demo, prepare_div2k
+
+EXAMPLES = """examples:
+  prepare_data.py demo
+      ten photographs to train on, one to validate and two to test with, in
+      data/demo; no download
+  prepare_data.py div2k --hr DIV2K_train_HR --valid-hr DIV2K_valid_HR
+      the unpacked archives of DIV2K, or folders of any other photographs
+  prepare_data.py benchmark --hr Set5/HR --name Set5
+      a test set, in data/benchmark/Set5
+
+Low-resolution images are made as MATLAB's imresize makes them, bit for bit. A
+command that was stopped goes on where it was when it is run again.
+"""
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+
+    demo = commands.add_parser(
+        'demo', help='photographs that scikit-image and scikit-learn bring along'
+    )
+    _add_common(demo, Path('data/demo'))
+
+    div2k = commands.add_parser('div2k', help='DIV2K, or training images of your own')
+    _add_hr(div2k)
+    div2k.add_argument(
+        '--valid-hr',
+        type=Path,
+        metavar='FOLDER',
+        help='validation images (default: the images 0801 to 0900 of --hr)',
+    )
+    _add_common(div2k, Path('data'))
+
+    benchmark = commands.add_parser('benchmark', help='a test set, such as Set5')
+    _add_hr(benchmark)
+    benchmark.add_argument('--name', required=True, help='name of the set: Set5')
+    _add_common(benchmark, Path('data'))
+    return parser.parse_args(argv)
+
+
+def _add_hr(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--hr',
+        type=Path,
+        required=True,
+        metavar='FOLDER',
+        help='high-resolution images: PNG, JPEG, BMP, TIFF or WebP, 8 bits a channel',
+    )
+
+
+def _add_common(parser: argparse.ArgumentParser, out: Path) -> None:
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=out,
+        metavar='FOLDER',
+        help='where to write (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--scales',
+        type=int,
+        nargs='+',
+        default=[2, 3, 4],
+        metavar='N',
+        help='factors to shrink by (default: 2 3 4)',
+    )
+    parser.add_argument(
+        '--workers',
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar='N',
+        help='number of processes (default: one for every core)',
+    )
+
+
+def main() -> int:
+    """Run the command and give the exit status: 1 where an image failed."""
+    args = parse_args()
+    common = {'out': args.out, 'scales': args.scales, 'workers': args.workers}
+    try:
+        if args.command == 'demo':
+            report = prepare_demo(**common)
+        elif args.command == 'div2k':
+            report = prepare_div2k(args.hr, valid_hr=args.valid_hr, **common)
+        else:
+            report = prepare_benchmark(args.hr, args.name, **common)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('\nStopped. Run the same command again to go on.', file=sys.stderr)
+        return 130
+    print(report)
+    return 1 if report.failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,95 @@
+#!/usr/bin/env python
+"""Test a checkpoint on the benchmark sets, whole images, in named protocols.
+
+Takes our own checkpoints and those of the published code, BasicSR and mmagic. Prints a
+table and writes it to results.md, and with every image to results.json.
+
+Examples:
+  python tools/test.py configs/csnln_x2.py work_dirs/csnln_x2/best.pth
+  python tools/test.py configs/edsr_x2.py edsr_x2-0edfb8a3.pt --datasets Set5 Set14
+  python tools/test.py configs/demo_edsr_x2.py work_dirs/demo_edsr_x2/best.pth \\
+      --bicubic --save-images
+"""
+
+import argparse
+from pathlib import Path
+
+import sr_plugins.compat  # noqa: F401  (first: it repairs what follows)
+
+from mmengine.config import DictAction
+from mmengine.dist import is_main_process
+
+from sr_plugins import checkpoints
+from sr_plugins.engine import build_test_runner, load_config, write_results
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file, such as configs/csnln_x2.py')
+    parser.add_argument('checkpoint', help='weights, of any dialect')
+    parser.add_argument(
+        '--out', help='for results (work_dirs/<config>/test/<checkpoint>)'
+    )
+    parser.add_argument('--data-root', help='folder of the data sets (data)')
+    parser.add_argument(
+        '--datasets', nargs='+', metavar='NAME', help='sets to test (all present)'
+    )
+    parser.add_argument(
+        '--bicubic', action='store_true', help='score bicubic enlargement too'
+    )
+    parser.add_argument(
+        '--save-images', action='store_true', help='write outputs to <out>/images'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='replace entries of the config',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=('none', 'pytorch', 'slurm', 'mpi'),
+        default='none',
+        help='set by dist_test.sh',
+    )
+    parser.add_argument(
+        '--local-rank', '--local_rank', type=int, help=argparse.SUPPRESS
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    config, checkpoint = Path(args.config), Path(args.checkpoint)
+    out = args.out or Path('work_dirs', config.stem, 'test', checkpoint.stem)
+    cfg = load_config(
+        config,
+        work_dir=str(out),
+        data_root=args.data_root,
+        launcher=args.launcher,
+        cfg_options=args.cfg_options,
+    )
+    runner = build_test_runner(
+        cfg,
+        datasets=args.datasets,
+        bicubic=args.bicubic,
+        images_dir=Path(out, 'images') if args.save_images else None,
+    )
+    checkpoints.load(runner.model, checkpoint)
+    runner.test()
+    if is_main_process():
+        table = write_results(
+            runner.test_loop.results,
+            out,
+            label=config.stem,
+            config=str(config),
+            checkpoint=str(checkpoint),
+        )
+        print(f'\n{table}\n\nWritten to {out}.')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,83 @@
+#!/usr/bin/env python
+"""Train a network.
+
+Examples:
+  python tools/train.py configs/edsr_baseline_x2.py
+  python tools/train.py configs/csnln_x2.py --amp bf16 --compile
+  python tools/train.py configs/csnln_x2.py --resume
+  python tools/train.py configs/edsr_baseline_x2.py \\
+      --cfg-options global_batch_size=8 train_cfg.max_iters=1000
+"""
+
+import argparse
+
+import sr_plugins.compat  # noqa: F401  (first: it repairs what follows)
+
+from mmengine.config import DictAction
+
+from sr_plugins.engine import build_runner, load_config
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file, such as configs/csnln_x2.py')
+    parser.add_argument(
+        '--work-dir', help='for logs and checkpoints (work_dirs/<name of the config>)'
+    )
+    parser.add_argument('--data-root', help='folder of the data sets (data)')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const=True,
+        default=False,
+        metavar='PATH',
+        help='go on from the newest readable checkpoint of the work folder, or PATH',
+    )
+    parser.add_argument(
+        '--amp', choices=('bf16', 'fp16'), help='mixed precision; fp16 needs a GPU'
+    )
+    parser.add_argument('--compile', action='store_true', help='use torch.compile')
+    parser.add_argument('--seed', type=int, help='of data, crops and weights (0)')
+    parser.add_argument(
+        '--deterministic', action='store_true', help='deterministic algorithms only'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='replace entries of the config',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=('none', 'pytorch', 'slurm', 'mpi'),
+        default='none',
+        help='set by dist_train.sh and slurm_train.sh',
+    )
+    # torch.distributed.launch passes it on; torchrun sets LOCAL_RANK instead.
+    parser.add_argument(
+        '--local-rank', '--local_rank', type=int, help=argparse.SUPPRESS
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(
+        args.config,
+        work_dir=args.work_dir,
+        data_root=args.data_root,
+        seed=args.seed,
+        deterministic=args.deterministic,
+        amp=args.amp,
+        compile_network=args.compile,
+        launcher=args.launcher,
+        cfg_options=args.cfg_options,
+    )
+    build_runner(cfg, resume=args.resume).train()
+
+
+if __name__ == '__main__':
+    main()
