@@ -3,6 +3,7 @@
 The lowest level of the package: every other module saves and loads through it.
 """
 
+import errno
 import os
 import pickle
 import struct
@@ -187,6 +188,7 @@ def _load(file: BinaryIO, name: str, map_location: Any) -> Any:
         AttributeError,
         EOFError,
         LookupError,
+        OSError,
         OverflowError,
         RuntimeError,
         TypeError,
@@ -196,6 +198,9 @@ def _load(file: BinaryIO, name: str, map_location: Any) -> Any:
     ) as error:
         if 'deserialize' in str(error) or 'pickle_module' in str(error):
             # A missing device, or TORCH_FORCE_WEIGHTS_ONLY_LOAD: not the file.
+            raise
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            # The disk; EINVAL is torch seeking before the start of a short file.
             raise
         reason = str(error).partition('\n')[0] or type(error).__name__
         raise DamagedFileError(

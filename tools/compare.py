@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """Compare bicubic, a network and the original on one photograph, in a picture.
 
-The photograph is reduced by MATLAB's bicubic and enlarged again by both.
+The photograph (8 bits per channel; transparency is ignored) is reduced by MATLAB's
+bicubic and enlarged again by both.
 
 Example:
   python tools/compare.py configs/demo_edsr_x2.py work_dirs/demo_edsr_x2/best.pth \\
@@ -9,9 +10,12 @@ Example:
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import sr_plugins.compat  # noqa: F401  (first: it repairs what follows)
+
+from mmengine.config import DictAction
 
 from sr_plugins.engine import load_config
 from sr_plugins.inference import Upscaler, compare
@@ -26,15 +30,28 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('image', help='photograph at full size')
     parser.add_argument('--out', default='results/comparison.png', help='the picture')
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (a GPU if there is)')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='replace entries of the config',
+    )
     return parser.parse_args()
 
 
-def main() -> None:
+def main() -> int:
     args = parse_args()
-    upscaler = Upscaler(load_config(args.config), args.checkpoint, args.device)
-    compare(upscaler, args.image, args.out, label=Path(args.config).stem)
+    try:
+        cfg = load_config(args.config, cfg_options=args.cfg_options)
+        upscaler = Upscaler.from_config(cfg, args.checkpoint, args.device)
+        compare(upscaler, args.image, args.out, label=Path(args.config).stem)
+    except (ValueError, OSError, MemoryError) as error:
+        print(error, file=sys.stderr)
+        return 1
     print(f'The comparison is in {args.out}.')
+    return 0
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

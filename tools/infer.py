@@ -1,8 +1,21 @@
 #!/usr/bin/env python
 """Enlarge photographs: a file, a folder or a pattern in, a folder of PNGs out.
 
-Grey images stay grey, 16-bit ones keep 16 bits, alpha is enlarged by bicubic. Images
-of any size from 1 x 1 pixel on are taken.
+photo.jpg becomes <out>/photox2.png, replacing what is there. Two images that would
+become the same file, or an output that would replace an input, stop the run before
+it starts. Images that cannot be read are named at the end, the others go on.
+
+What goes in and what comes out, for images of any size from 1 x 1 pixel on:
+  grey, 1-bit              grey, the mean of the three channels that the network gives
+  RGB, palette, CMYK       RGB
+  alpha, transparent       alpha, enlarged by bicubic; colours below it are kept
+    colour or entry
+  16 bits (PNG, TIFF)      16 bits; grey with alpha as RGBA of three equal channels
+  orientation of a camera  applied
+  colour profile           kept, except that of CMYK; other metadata are not
+Floating point and other depths, animations and files of several pages are refused.
+
+The exit status is 0 if all went well, 1 if not, 130 after Ctrl-C.
 
 Examples:
   python tools/infer.py configs/csnln_x2.py work_dirs/csnln_x2/best.pth photo.jpg
@@ -11,7 +24,6 @@ Examples:
 
 import argparse
 import sys
-from pathlib import Path
 
 import sr_plugins.compat  # noqa: F401  (first: it repairs what follows)
 
@@ -22,6 +34,7 @@ from sr_plugins.engine import load_config
 from sr_plugins.inference import (
     Upscaler,
     find_images,
+    plan_outputs,
     read_photograph,
     write_photograph,
 )
@@ -46,24 +59,38 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> int:
-    args = parse_args()
+def enlarge_all(args: argparse.Namespace) -> list[str]:
+    """Do the work; return why images failed."""
     paths = find_images(args.input)
     cfg = load_config(args.config, cfg_options=args.cfg_options)
-    upscaler = Upscaler(cfg, args.checkpoint, args.device)
-    failed = []
-    for path in tqdm(paths, unit='image'):
+    upscaler = Upscaler.from_config(cfg, args.checkpoint, args.device)
+    outputs = plan_outputs(paths, args.out, upscaler.scale)
+    failures = []
+    for source, target in tqdm(outputs.items(), unit='image'):
         try:
-            photograph = read_photograph(path)
-        except ValueError as error:
-            failed.append(str(error))
-            continue
-        name = f'{path.stem}x{upscaler.scale}.png'
-        write_photograph(Path(args.out, name), upscaler(photograph))
-    print(f'{len(paths) - len(failed)} images written to {args.out}.')
-    for message in failed:
+            enlarged = upscaler(read_photograph(source))
+        except (ValueError, OSError) as error:
+            failures.append(str(error))
+        except MemoryError as error:
+            failures.append(f'{source}: {error}')
+        else:
+            write_photograph(target, enlarged)
+    print(f'{len(outputs) - len(failures)} images written to {args.out}.')
+    return failures
+
+
+def main() -> int:
+    args = parse_args()
+    try:
+        failures = enlarge_all(args)
+    except (ValueError, OSError) as error:
+        failures = [str(error)]
+    except KeyboardInterrupt:
+        print('Interrupted. Files that are there are whole.', file=sys.stderr)
+        return 130
+    for message in failures:
         print(message, file=sys.stderr)
-    return 1 if failed else 0
+    return 1 if failures else 0
 
 
 if __name__ == '__main__':

@@ -1,7 +1,7 @@
 """What our networks need of mmengine's Runner, beyond what it has."""
 
 from .hooks import CheckpointHook, CompileHook, LearningCurveHook, SaveImagesHook
-from .launch import build_runner, build_test_runner, load_config
+from .launch import build_runner, build_test_runner, check_types, load_config
 from .log_processor import LogProcessor
 from .loops import BenchmarkLoop, ResumableTrainLoop
 from .optim_wrapper import BFloat16OptimWrapper
@@ -18,6 +18,7 @@ __all__ = [
     'SaveImagesHook',
     'build_runner',
     'build_test_runner',
+    'check_types',
     'format_table',
     'load_config',
     'write_results',

@@ -2,7 +2,13 @@
 
 from .comparison import compare, save_comparison
 from .mmagic_inferencer import MMagicInferencer
-from .photographs import Photograph, find_images, read_photograph, write_photograph
+from .photographs import (
+    Photograph,
+    find_images,
+    plan_outputs,
+    read_photograph,
+    write_photograph,
+)
 from .upscaler import Upscaler
 
 __all__ = [
@@ -11,6 +17,7 @@ __all__ = [
     'Upscaler',
     'compare',
     'find_images',
+    'plan_outputs',
     'read_photograph',
     'save_comparison',
     'write_photograph',

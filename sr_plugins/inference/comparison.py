@@ -18,13 +18,18 @@ def compare(upscaler: Upscaler, image: str | Path, out: str | Path, label: str) 
 
     Args:
         upscaler: the network.
-        image: file of the photograph.
-        out: file of the picture.
+        image: file of the photograph, of 8 bits; transparency is ignored.
+        out: file of the picture, a PNG.
         label: name of the network in the picture.
+
+    Raises:
+        ValueError: when the photograph cannot be read, or is too small to score.
+        OSError: when the picture cannot be written.
     """
     scale = upscaler.scale
-    original = crop_to_multiple(read_rgb(Path(image)), scale)
-    small = downscale(original, scale)
+    photograph = read_rgb(Path(image))
+    small = downscale(photograph, scale)  # crops as well
+    original = crop_to_multiple(photograph, scale)
     enlarged = upscaler.upscale(small.astype(np.float32) / 255)
     outputs = {
         'bicubic': imresize(small, scale),
@@ -39,17 +44,23 @@ def hardest_windows(
     """Top left corners of the windows where `baseline` errs most, none overlapping.
 
     Chosen without looking at the network's output, so that they do not flatter it.
+
+    Args:
+        original: (H, W, 3), uint8.
+        baseline: of the original's shape.
+        size: side of the windows, at most the shorter side of the image.
+        count: how many; fewer where no more fit beside those chosen before.
     """
     difference = np.abs(original.astype(np.float32) - baseline).mean(axis=2)
     error = cv2.boxFilter(difference, -1, (size, size), anchor=(0, 0))
     height, width = difference.shape
-    error = error[: max(1, height - size + 1), : max(1, width - size + 1)].copy()
+    error = error[: height - size + 1, : width - size + 1].copy()
     corners = []
-    for _ in range(count):
+    while len(corners) < count and error.max() > -np.inf:
         top, left = np.unravel_index(int(error.argmax()), error.shape)
         corners.append((int(top), int(left)))
-        rows = slice(max(0, top - size), top + size)
-        error[rows, max(0, left - size) : left + size] = -1
+        rows = slice(max(0, top - size + 1), top + size)
+        error[rows, max(0, left - size + 1) : left + size] = -np.inf
     return corners
 
 
@@ -70,7 +81,7 @@ def save_comparison(
             worst windows are shown.
         scale: for the border of PSNR and SSIM.
         crop_size: side of the crops, in pixels.
-        num_crops: how many, one row each.
+        num_crops: how many at most, one row each.
     """
     # The object interface: pyplot would choose a backend for the whole process.
     from matplotlib.figure import Figure
@@ -79,12 +90,10 @@ def save_comparison(
     size = min(crop_size, *original.shape[:2])
     corners = hardest_windows(original, next(iter(outputs.values())), size, num_crops)
     images = {**outputs, 'original': original}
-    columns = len(images)
-    figure = Figure(figsize=(4.2 + 2.4 * columns, 2.5 * num_crops + 0.4), dpi=110)
+    rows, columns = len(corners), len(images)
+    figure = Figure(figsize=(4.2 + 2.4 * columns, 2.5 * rows + 0.4), dpi=110)
     figure.set_layout_engine('constrained')
-    grid = figure.add_gridspec(
-        num_crops, columns + 1, width_ratios=[1.8] + [1.0] * columns
-    )
+    grid = figure.add_gridspec(rows, columns + 1, width_ratios=[1.8] + [1.0] * columns)
     whole = figure.add_subplot(grid[:, 0])
     whole.imshow(original)
     whole.set_title('original', fontsize=9)

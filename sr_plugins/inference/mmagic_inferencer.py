@@ -1,15 +1,26 @@
 """mmagic's inferencer with our networks among its names."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
+import mmcv
+import numpy as np
+import torch
 from mmagic.apis import MMagicInferencer as _MMagicInferencer
+from mmagic.apis.inferencers import ImageSuperResolutionInferencer, Inferencers
+from mmagic.structures import DataSample
 from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.registry import init_default_scope
 
 from .. import checkpoints
 from ..paths import config_path
+from .photographs import Photograph, read_photograph, write_photograph
+from .upscaler import Upscaler
 
-_TASK = 'Image super-resolution'
+# As mmagic's models have it.
+_TASK = 'Image Super-Resolution'
 # Model name -> stem of its configs; EDSR's own name is taken by mmagic's.
 _MODELS = {
     'csnln': 'csnln',
@@ -19,99 +30,230 @@ _MODELS = {
 _SCALES = (2, 3, 4)
 
 
-def _settings(stem: str) -> list[dict]:
-    """mmagic indexes settings by number: ours is the scale, 0 and 1 mean x2."""
-    files = {scale: f'{stem}_x{scale}.py' for scale in _SCALES}
-    entries = {
-        scale: {'Name': Path(file).stem, 'Config': file}
-        for scale, file in files.items()
-    }
-    return [entries[2], entries[2], *(entries[scale] for scale in _SCALES)]
-
-
 class MMagicInferencer(_MMagicInferencer):
     """`mmagic.apis.MMagicInferencer`, for mmagic's models and ours.
-
-    Ours are `csnln`, `edsr_baseline` and `edsr_full`; `model_setting` is the scale.
-    Their checkpoints may be of any dialect that `sr_plugins.checkpoints.load` knows.
-    With `model_config`, a config of ours works without a `model_name`.
 
         editor = MMagicInferencer('csnln', model_setting=2, model_ckpt='csnln_x2.pth')
         editor.infer(img='photo.png', result_out_dir='out/photo.png')
 
-    Arguments are those of mmagic's class.
+    Ours are `csnln`, `edsr_baseline` and `edsr_full`. For them `infer` takes the path
+    of any image that `read_photograph` does, and writes what `tools/infer.py` does
+    where `result_out_dir`, a file in spite of its name, ends in `.png`; in any other
+    format, 8 bits per channel without alpha. mmagic's models are left as they are.
+
+    Args:
+        model_name: one of `get_inference_supported_models()`.
+        model_setting: of our models the scale (2); of mmagic's as there.
+        config_name: of a config of that model, such as `csnln_x2`, in place of
+            `model_setting`.
+        model_config: a config or its file, in place of both. One whose generator is
+            a network of sr_plugins needs no `model_name`.
+        model_ckpt: weights; for our networks of any dialect that
+            `sr_plugins.checkpoints.load` knows. Without it they are random.
+        device: where to run; None takes the GPU when there is one.
+        extra_parameters: as in mmagic.
+        seed: as in mmagic.
+        **kwargs: ignored as in mmagic, whose demo passes those of `infer` as well.
+
+    Raises:
+        CheckpointMismatchError: when the weights are of another network.
+        FileNotFoundError: when there is no such checkpoint.
+        ValueError: on an unknown name, setting or config.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._checkpoint = None
-        super().__init__(*args, **kwargs)
-        if self._checkpoint is not None:
-            checkpoints.load(self.inferencer.inferencer.model, self._checkpoint)
+    inference_supported_models = [  # noqa: RUF012  (mmagic's interface)
+        *_MMagicInferencer.inference_supported_models,
+        *_MODELS,
+    ]
 
-    def _get_inferencer_kwargs(
+    def __init__(
         self,
-        model_name: str | None,
-        model_setting: int | None,
-        config_name: str | None,
-        model_config: str | None,
-        model_ckpt: str | None,
-        extra_parameters: dict | None,
-    ) -> dict:
-        """What mmagic's `Inferencers` needs; called by its constructor."""
-        if model_config is None and model_name in _MODELS:
-            model_config = _find_config(model_name, model_setting, config_name)
-            model_name = None
+        model_name: str | None = None,
+        model_setting: int | None = None,
+        config_name: str | None = None,
+        model_config: str | Path | dict | Config | None = None,
+        model_ckpt: str | Path | None = None,
+        device: str | torch.device | None = None,
+        extra_parameters: dict | None = None,
+        seed: int = 2022,
+        **kwargs: Any,
+    ) -> None:
         if model_name is None and model_config is None:
             raise ValueError(
                 'Expected `model_name` or `model_config`, but got neither. Names are '
                 'in MMagicInferencer.get_inference_supported_models().'
             )
+        self.init_inference_supported_models_cfg()
+        if model_name is not None:
+            self.get_model_config(model_name)  # raises on an unknown name
+        if model_config is None and model_name in _MODELS:
+            model_config = _find_config(model_name, model_setting, config_name)
+        config = _our_config(model_config)
+        if config is not None:
+            init_default_scope('mmagic')
+            self.inferencer = _Inferencers(
+                _PhotographInferencer(
+                    config, model_ckpt, device, extra_parameters, seed
+                )
+            )
+            return
         if model_name in _MODELS:
-            model_name = None  # the config says it all
-        kwargs = super()._get_inferencer_kwargs(
-            model_name, model_setting, None, model_config, model_ckpt, extra_parameters
-        )
-        if _is_ours(kwargs['config']):
-            kwargs['task'] = _TASK
-            self._checkpoint = kwargs.pop('ckpt', None)
-        return kwargs
-
-
-def _find_config(name: str, setting: int | None, config_name: str | None) -> str:
-    settings = _settings(_MODELS[name])
-    if config_name is not None:
-        stems = [entry['Name'] for entry in settings[2:]]
-        if config_name not in stems:
             raise ValueError(
-                f'Expected `config_name` of {name} to be one of {", ".join(stems)}, '
+                f'Expected `model_config` of {model_name} to be the file of a config '
+                f'with a generator of sr_plugins, but got {model_config!r}.'
+            )
+        super().__init__(
+            model_name,
+            model_setting,
+            config_name,
+            model_config,
+            model_ckpt,
+            device,
+            extra_parameters,
+            seed,
+            **kwargs,
+        )
+
+    # mmagic's versions of these look into mmagic's class, whatever class is asked.
+
+    @classmethod
+    def init_inference_supported_models_cfg(cls) -> None:
+        """Fill `inference_supported_models_cfg`."""
+        _MMagicInferencer.init_inference_supported_models_cfg()
+        ours = {
+            name: {'task': _TASK, 'settings': _settings(stem)}
+            for name, stem in _MODELS.items()
+        }
+        cls.inference_supported_models_cfg = {
+            **_MMagicInferencer.inference_supported_models_cfg,
+            **ours,
+        }
+
+    @classmethod
+    def get_inference_supported_models(cls) -> list[str]:
+        """Names of mmagic's models and ours."""
+        return cls.inference_supported_models
+
+    @classmethod
+    def get_inference_supported_tasks(cls) -> list[str]:
+        """Names of the tasks of all models."""
+        cls.init_inference_supported_models_cfg()
+        models = cls.inference_supported_models_cfg.values()
+        return sorted({model['task'] for model in models})
+
+    @classmethod
+    def get_task_supported_models(cls, task: str) -> list[str]:
+        """Names of the models of a task.
+
+        Case does not matter: mmagic itself writes 'Image super-resolution' as well.
+        """
+        cls.init_inference_supported_models_cfg()
+        models = cls.inference_supported_models_cfg
+        return [name for name in models if models[name]['task'].lower() == task.lower()]
+
+
+class _Inferencers(Inferencers):
+    """mmagic's holder of the inferencer for a task, of one that is made already."""
+
+    def __init__(self, inferencer: ImageSuperResolutionInferencer) -> None:
+        self.task = _TASK
+        self.inferencer = inferencer
+
+
+class _PhotographInferencer(ImageSuperResolutionInferencer):
+    """Reads, enlarges and writes images as `tools/infer.py` does."""
+
+    func_kwargs = {  # noqa: RUF012  (mmagic's interface)
+        'preprocess': ['img'],
+        'forward': [],
+        'visualize': ['result_out_dir'],
+        'postprocess': [],
+    }
+
+    def _init_model(
+        self, cfg: Config, ckpt: str | Path | None, device: str | torch.device
+    ) -> BaseModel:
+        model = super()._init_model(cfg, None, 'cpu')
+        if ckpt is None:
+            warnings.warn(
+                f'There is no `model_ckpt`: the weights of '
+                f'{type(model.generator).__name__} are random, its output is noise.',
+                UserWarning,
+                stacklevel=5,
+            )
+        else:
+            checkpoints.load(model, ckpt)
+        self.upscaler = Upscaler(model.generator, device)
+        return model.to(self.upscaler.device)
+
+    def preprocess(self, img: str | Path) -> Photograph:
+        if not isinstance(img, str | Path):
+            raise TypeError(
+                f'Expected `img` to be the path of an image, but got a '
+                f'{type(img).__name__}.'
+            )
+        return read_photograph(img)
+
+    def forward(self, inputs: Photograph) -> Photograph:
+        return self.upscaler(inputs)
+
+    def visualize(
+        self, preds: Photograph, result_out_dir: str | Path | None = None
+    ) -> np.ndarray:
+        """The enlarged image, (H, W, 3) uint8 BGR, written to `result_out_dir`."""
+        image = (preds.rgb[..., ::-1] * 255).round().astype(np.uint8)
+        if result_out_dir:
+            if Path(result_out_dir).suffix.lower() == '.png':
+                write_photograph(result_out_dir, preds)
+            else:
+                mmcv.imwrite(image, str(result_out_dir))
+        return image
+
+    def postprocess(
+        self, preds: Photograph, imgs: np.ndarray
+    ) -> tuple[dict[str, DataSample], np.ndarray]:
+        """What mmagic gives: a sample with (3, H, W) BGR of [0, 255], and `imgs`."""
+        bgr = np.ascontiguousarray(preds.rgb.transpose(2, 0, 1)[::-1]) * 255
+        output = DataSample(pred_img=torch.from_numpy(bgr))
+        return {'infer_results': DataSample(output=output)}, imgs
+
+
+def _settings(stem: str) -> list[dict[str, str]]:
+    """What mmagic has in a model's metafile."""
+    names = [f'{stem}_x{scale}' for scale in _SCALES]
+    return [{'Name': name, 'Config': f'configs/{name}.py'} for name in names]
+
+
+def _find_config(name: str, setting: int | None, config_name: str | None) -> Path:
+    names = [entry['Name'] for entry in _settings(_MODELS[name])]
+    if config_name is not None:
+        if config_name not in names:
+            raise ValueError(
+                f'Expected `config_name` of {name} to be one of {", ".join(names)}, '
                 f'but got {config_name!r}.'
             )
-        return str(config_path(f'{config_name}.py'))
-    if setting not in (None, 0, *_SCALES):
+        return config_path(f'{config_name}.py')
+    # mmagic's default setting is 0, its first.
+    scales = {None: _SCALES[0], 0: _SCALES[0], **{scale: scale for scale in _SCALES}}
+    if setting not in scales:
         raise ValueError(
             f'Expected `model_setting` of {name} to be its scale, one of '
             f'{", ".join(map(str, _SCALES))}, but got {setting!r}.'
         )
-    return str(config_path(settings[setting or 0]['Config']))
+    return config_path(f'{_MODELS[name]}_x{scales[setting]}.py')
 
 
-def _is_ours(config: 'str | Config') -> bool:
-    if not isinstance(config, Config):
-        config = Config.fromfile(config)
-    generator = config.model.get('generator', {})
-    return str(generator.get('type')).startswith('sr_plugins.')
+def _our_config(config: 'str | Path | dict | Config | None') -> Config | None:
+    """The config, if its generator is a network of ours.
 
-
-def _add_our_names() -> None:
-    # mmagic fills its table from files of its own, once: first theirs, then ours.
-    _MMagicInferencer.init_inference_supported_models_cfg()
-    for name, stem in _MODELS.items():
-        if name not in _MMagicInferencer.inference_supported_models:
-            _MMagicInferencer.inference_supported_models.append(name)
-        _MMagicInferencer.inference_supported_models_cfg[name] = {
-            'task': _TASK,
-            'settings': _settings(stem),
-        }
-
-
-_add_our_names()
+    mmagic knows other things than files by a string; those are left to it.
+    """
+    if isinstance(config, str | Path):
+        config = Config.fromfile(config) if Path(config).is_file() else None
+    elif isinstance(config, dict):
+        config = Config(config)
+    if config is None:
+        return None
+    generator = (config.get('model') or {}).get('generator') or {}
+    is_ours = str(generator.get('type')).startswith('sr_plugins.')
+    return config if is_ours else None

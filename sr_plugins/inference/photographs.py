@@ -1,6 +1,14 @@
-"""Image files of any kind in and out, without losing depth, greyness or alpha."""
+"""Image files of any kind in and out, without losing depth, greyness or alpha.
+
+8 bits go through Pillow, 16 bits through OpenCV: Pillow keeps 8 of 16 bits of colour,
+OpenCV knows neither palettes with partial alpha nor CMYK nor grey with alpha.
+"""
 
 import glob
+import io
+import struct
+import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,8 +16,10 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..fileio import atomic_path
+from ..fileio import write_bytes
 from ..preparation.images import SUFFIXES
+
+_ORIENTATION = 0x0112  # EXIF tag
 
 
 @dataclass(frozen=True)
@@ -19,27 +29,42 @@ class Photograph:
     Attributes:
         rgb: (H, W, 3), float32 in [0, 1]; of a grey image three equal channels.
         alpha: (H, W), float32 in [0, 1], or None.
-        is_grey: whether the file had one colour channel.
+        is_grey: whether the file had one colour channel. An RGB or palette image
+            that shows only greys is colour.
         bits: 8 or 16 per channel.
+        icc_profile: what the numbers of `rgb` mean, or None for sRGB.
     """
 
     rgb: np.ndarray
     alpha: np.ndarray | None = None
     is_grey: bool = False
     bits: int = 8
+    icc_profile: bytes | None = None
 
 
 def find_images(pattern: str | Path) -> list[Path]:
     """Files that a path, folder or glob pattern names, sorted.
 
+    Folders and patterns give the visible files with a suffix of `SUFFIXES`; a path
+    gives its file, whatever the suffix. `**` in a pattern means any folders.
+
     Raises:
         FileNotFoundError: when there is no image.
     """
-    path = Path(pattern)
+    path = Path(pattern).expanduser()
     if path.is_file():
         return [path]
-    candidates = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(path)))
-    found = sorted(p for p in candidates if p.suffix.lower() in SUFFIXES)
+    if path.is_dir():
+        candidates: Iterable[Path] = path.iterdir()
+    else:
+        candidates = map(Path, glob.glob(str(path), recursive=True))
+    found = sorted(
+        candidate
+        for candidate in candidates
+        if candidate.suffix.lower() in SUFFIXES
+        and not candidate.name.startswith('.')
+        and candidate.is_file()
+    )
     if not found:
         raise FileNotFoundError(
             f'Expected an image, a folder of images or a pattern that matches some '
@@ -48,66 +73,216 @@ def find_images(pattern: str | Path) -> list[Path]:
     return found
 
 
+def plan_outputs(
+    sources: Iterable[Path], folder: str | Path, scale: int
+) -> dict[Path, Path]:
+    """Where to write each enlarged image: `<folder>/<name>x<scale>.png`.
+
+    Raises:
+        ValueError: when two images would get the same file, or one would replace an
+            image that is still to be read.
+    """
+    folder = Path(folder).expanduser()
+    sources = list(sources)
+    outputs = {path: folder / f'{path.stem}x{scale}.png' for path in sources}
+    inputs = {path.resolve(): path for path in sources}
+    taken: dict[Path, Path] = {}
+    for source, target in outputs.items():
+        other = taken.setdefault(target, source)
+        if other is not source:
+            raise ValueError(
+                f'Expected images of different names, but got {other} and {source}, '
+                f'which would both become {target}. Rename one, or enlarge them into '
+                f'different folders.'
+            )
+        if target.resolve() in inputs:
+            raise ValueError(
+                f'Expected an output folder in which no input is replaced, but got '
+                f'{folder}, where {source} would become {target}. Choose another one.'
+            )
+    return outputs
+
+
 def read_photograph(path: str | Path) -> Photograph:
     """Read an 8- or 16-bit image: grey, RGB, palette or CMYK, with or without alpha.
 
-    The orientation that a camera noted is applied.
+    - 1-bit images become 8-bit grey ones, palettes and CMYK become 8-bit RGB.
+    - A transparent colour or palette entry becomes alpha. The colours below
+      transparent pixels stay what they are.
+    - 16 bits are read from PNG and TIFF.
+    - The orientation that a camera noted is applied.
+    - The colour profile is kept, except that of CMYK; other metadata are not.
+    - Of the several pictures in a phone's JPEG (MPO) the first is taken.
 
     Raises:
-        ValueError: when the file is no image, or damaged.
+        ValueError: when the file is no image, damaged, animated or of several pages,
+            or has another kind of pixel, such as floating point.
+        OSError: when the file cannot be opened.
     """
-    try:
-        with Image.open(path) as image:
-            image.load()  # decodes all of it, so that damage shows
-            # Pillow keeps 8 of the 16 bits of colour; its raw mode tells.
-            deep = any(';16' in str(tile[3]) for tile in getattr(image, 'tile', ()))
-            if deep or image.mode.startswith('I'):
-                return _read_deep(path)
-            image = ImageOps.exif_transpose(image)
-            has_alpha = 'A' in image.getbands() or 'transparency' in image.info
-            is_grey = image.mode in ('1', 'L', 'LA')
-            pixels = np.asarray(image.convert('RGBA' if has_alpha else 'RGB'))
-    except UnidentifiedImageError as error:
-        raise ValueError(f'Expected an image, but cannot read {path}.') from error
-    # Pillow reports damage with SyntaxError (PNG) and OSError (the others).
-    except (OSError, SyntaxError, EOFError) as error:
-        if isinstance(error, FileNotFoundError | PermissionError):
-            raise
+    with open(path, 'rb') as file:
+        try:
+            with Image.open(file) as image:
+                return _read(image, path)
+        except UnidentifiedImageError as error:
+            raise ValueError(
+                f'Expected an image of 8 or 16 bits per channel, but got {path}, '
+                f'which Pillow cannot read.'
+            ) from error
+        # Pillow reports damage with SyntaxError (PNG), struct.error and OSError, and
+        # a size that only an attack would have with DecompressionBombError.
+        except (
+            OSError,
+            SyntaxError,
+            EOFError,
+            struct.error,
+            Image.DecompressionBombError,
+        ) as error:
+            raise ValueError(
+                f'Expected a whole image, but reading {path} failed: {error}.'
+            ) from error
+
+
+def _read(image: Image.Image, path: str | Path) -> Photograph:
+    pages = getattr(image, 'n_frames', 1)
+    if pages > 1 and image.format != 'MPO':
         raise ValueError(
-            f'Expected a whole image, but reading {path} failed: {error}.'
+            f'Expected one image a file, but got {path} with {pages} frames or pages. '
+            f'Save each as a file of its own first.'
+        )
+    is_deep = _is_deep(image)  # known before decoding only
+    image.load()  # decodes all of it, so that damage shows
+    if is_deep:
+        return _read_deep(image, path)
+    try:
+        profile = None if image.mode == 'CMYK' else image.info.get('icc_profile')
+        is_grey = image.mode in ('1', 'L', 'LA', 'La')
+        has_alpha = image.has_transparency_data
+        image = ImageOps.exif_transpose(image)
+        image = image.convert('RGBA' if has_alpha else 'RGB')
+    except ValueError as error:
+        raise ValueError(
+            f'Expected a grey, RGB, palette or CMYK image, but got {path} of mode '
+            f'{image.mode}. Convert it to RGB first.'
         ) from error
-    values = pixels.astype(np.float32) / 255
+    values = np.asarray(image).astype(np.float32) / 255
     alpha = values[..., 3] if has_alpha else None
-    return Photograph(values[..., :3], alpha, is_grey)
+    return Photograph(values[..., :3], alpha, is_grey, 8, profile)
 
 
-def _read_deep(path: str | Path) -> Photograph:
-    """16 bits by OpenCV, which Pillow reads in grey only."""
-    data = np.fromfile(path, np.uint8)
-    pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+def _is_deep(image: Image.Image) -> bool:
+    """Whether the file holds more than 8 bits per channel.
+
+    Pillow opens 16-bit colour as plain RGB; the raw mode of its decoder tells, or,
+    for TIFF of separate planes, a tag.
+    """
+    raw_modes = [str(tile[3]) for tile in getattr(image, 'tile', ())]
+    tags = getattr(image, 'tag_v2', {})
+    return (
+        image.mode[0] in 'IF'
+        or any(';16' in mode for mode in raw_modes)
+        or max(tags.get(258, (1,))) > 8  # BitsPerSample
+    )
+
+
+def _read_deep(image: Image.Image, path: str | Path) -> Photograph:
+    """16 bits by OpenCV; `image` is Pillow's view of the same file, decoded."""
+    pixels = None
+    # OpenCV misreads the other kinds of TIFF without a word, and does not scale the
+    # 10 or 12 bits of other formats.
+    if image.format == 'PNG' or (image.format == 'TIFF' and _is_plain_tiff(image)):
+        data = np.fromfile(path, np.uint8)
+        pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         raise ValueError(
-            f'Expected 8 or 16 bits per channel, but {path} has another kind of pixel. '
-            f'Convert it to 16 bits first.'
+            f'Expected 8 bits per channel, or a PNG or TIFF of 16 bits (grey, RGB or '
+            f'RGBA, interleaved), but got {path} with another kind of pixel. Convert '
+            f'it to a 16-bit PNG first.'
         )
-    values = pixels.astype(np.float32) / 65535
+    # Neither applies to TIFF: both libraries have turned that already.
+    turns = image.getexif().get(_ORIENTATION, 1) if image.format == 'PNG' else 1
+    values = _oriented(pixels, turns).astype(np.float32) / 65535
+    key = image.info.get('transparency')
+    profile = image.info.get('icc_profile')
     if values.ndim == 2:
-        return Photograph(np.repeat(values[..., None], 3, axis=2), None, True, 16)
-    alpha = values[..., 3] if values.shape[2] == 4 else None
-    return Photograph(np.ascontiguousarray(values[..., 2::-1]), alpha, False, 16)
+        rgb = np.repeat(values[..., None], 3, axis=2)
+        # OpenCV knows the transparent colour of RGB only.
+        alpha = None
+        if isinstance(key, int):
+            alpha = (_oriented(pixels, turns) != key).astype(np.float32)
+        return Photograph(rgb, alpha, True, 16, profile)
+    has_alpha = values.shape[2] == 4 and (image.has_transparency_data)
+    alpha = values[..., 3] if has_alpha else None
+    rgb = np.ascontiguousarray(values[..., 2::-1])
+    return Photograph(rgb, alpha, _is_grey_png(path), 16, profile)
+
+
+def _is_plain_tiff(image: Image.Image) -> bool:
+    """Whether OpenCV reads the pixels of a 16-bit TIFF as they are meant."""
+    tags = image.tag_v2
+    return (
+        tags.get(262) in (1, 2)  # PhotometricInterpretation: grey from black, RGB
+        and tags.get(284, 1) == 1  # PlanarConfiguration: interleaved
+        and 1 not in tags.get(338, ())  # ExtraSamples: colours multiplied by alpha
+    )
+
+
+def _is_grey_png(path: str | Path) -> bool:
+    """Whether the colour type of a PNG is grey with alpha, which Pillow does not tell.
+
+    Pillow opens it as RGBA when it has 16 bits.
+    """
+    with open(path, 'rb') as file:
+        header = file.read(26)
+    return header.startswith(b'\x89PNG') and header[25] == 4
+
+
+def _oriented(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn and mirror as the EXIF orientation (1 to 8) asks for."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
 
 
 def write_photograph(path: str | Path, photograph: Photograph) -> None:
-    """Write a PNG of the photograph's depth, grey if it is grey, with its alpha."""
-    peak = 255 if photograph.bits == 8 else 65535
-    bgr = photograph.rgb[..., ::-1]
-    if photograph.is_grey and photograph.alpha is None:
-        # The three channels of a grey input come out nearly equal.
-        bgr = bgr.mean(axis=2, keepdims=True)
+    """Write a PNG of the photograph's depth, grey if it is grey, with its alpha.
+
+    The value of a grey pixel is the mean of its three channels, which come out of a
+    network nearly equal. 16-bit grey with alpha is written as RGBA with three equal
+    channels, since OpenCV writes no PNG of two.
+    """
+    peak, dtype = (255, np.uint8) if photograph.bits == 8 else (65535, np.uint16)
+    colour = photograph.rgb
+    if photograph.is_grey:
+        colour = colour.mean(axis=2, keepdims=True)
     if photograph.alpha is not None:
-        bgr = np.concatenate([bgr, photograph.alpha[..., None]], axis=2)
-    pixels = (bgr.clip(0, 1) * peak).round()
-    pixels = pixels.astype(np.uint8 if photograph.bits == 8 else np.uint16)
-    _, data = cv2.imencode('.png', pixels)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data.tobytes())
+        colour = np.concatenate([colour, photograph.alpha[..., None]], axis=2)
+    pixels = (colour.clip(0, 1) * np.float32(peak)).round().astype(dtype)
+    encode = _encode_8 if photograph.bits == 8 else _encode_16
+    write_bytes(path, encode(pixels, photograph.icc_profile))
+
+
+def _encode_8(pixels: np.ndarray, profile: bytes | None) -> bytes:
+    if pixels.shape[2] == 1:
+        pixels = pixels[..., 0]
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, 'PNG', icc_profile=profile, compress_level=4)
+    return buffer.getvalue()
+
+
+def _encode_16(pixels: np.ndarray, profile: bytes | None) -> bytes:
+    # Channels in OpenCV's order.
+    order = {1: [0], 2: [0, 0, 0, 1], 3: [2, 1, 0], 4: [2, 1, 0, 3]}
+    _, encoded = cv2.imencode('.png', pixels[..., order[pixels.shape[2]]])
+    data = encoded.tobytes()
+    if profile is None:
+        return data
+    body = b'iCCP' + b'ICC Profile\0\0' + zlib.compress(profile)
+    chunk = (
+        struct.pack('>I', len(body) - 4) + body + struct.pack('>I', zlib.crc32(body))
+    )
+    header = 33  # the signature and IHDR, which the profile has to follow
+    return data[:header] + chunk + data[header:]

@@ -1,0 +1,204 @@
+"""Loading weights of other packages, checked with those packages' own networks."""
+
+import os
+import pickle
+
+import golden
+import pytest
+import torch
+
+from sr_plugins import checkpoints
+from sr_plugins.archs import CSNLN, EDSR
+from sr_plugins.checkpoints import CheckpointMismatchError
+from sr_plugins.fileio import UnsafeFileError
+
+TINY = {'mid_channels': 8, 'num_blocks': 3}
+
+
+def edsr(scale=2, **kwargs):
+    torch.manual_seed(1)
+    return EDSR(scale=scale, **{**TINY, **kwargs}).eval()
+
+
+def outputs_agree(ours, theirs, x, rtol):
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x), theirs(x), rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize('scale', [2, 3, 4])
+@pytest.mark.parametrize(
+    ('dtype', 'rtol'), [(torch.float32, 2e-5), (torch.float64, 1e-7)]
+)
+def test_basicsr(scale, dtype, rtol, tmp_path):
+    """BasicSR scales images by 255 inside; its mean is float32 even in float64."""
+    from basicsr.archs.edsr_arch import EDSR as BasicSREDSR
+
+    torch.manual_seed(0)
+    theirs = BasicSREDSR(3, 3, num_feat=8, num_block=3, upscale=scale, res_scale=0.5)
+    # Weights of a network that gives images, so that 255 is not lost in rounding.
+    path = tmp_path / 'net_g_latest.pth'
+    torch.save({'params': theirs.state_dict()}, path)
+    ours = edsr(scale, res_scale=0.5).to(dtype)
+    report = checkpoints.load(ours, path)
+    assert report.dialect == 'BasicSR'
+    outputs_agree(ours, theirs.to(dtype), torch.rand(1, 3, 9, 7, dtype=dtype), rtol)
+
+
+def test_basicsr_average_is_preferred():
+    from basicsr.archs.edsr_arch import EDSR as BasicSREDSR
+
+    nets = [BasicSREDSR(3, 3, num_feat=8, num_block=3, upscale=2) for _ in range(2)]
+    ours = edsr()
+    checkpoints.load(
+        ours, {'params': nets[0].state_dict(), 'params_ema': nets[1].state_dict()}
+    )
+    assert torch.equal(ours.body[0].conv1.weight, nets[1].body[0].conv1.weight)
+
+
+@pytest.mark.parametrize('scale', [2, 3, 4])
+@pytest.mark.parametrize('prefix', ['generator.', 'generator_ema.'])
+def test_mmagic(scale, prefix, tmp_path):
+    from mmagic.models.editors.edsr import EDSRNet
+
+    torch.manual_seed(0)
+    theirs = EDSRNet(3, 3, mid_channels=8, num_blocks=3, upscale_factor=scale).eval()
+    state = {f'{prefix}{k}': v for k, v in theirs.state_dict().items()}
+    if prefix == 'generator_ema.':
+        state |= {f'generator.{k}': v + 1 for k, v in theirs.state_dict().items()}
+    path = tmp_path / 'iter_300000.pth'
+    torch.save({'state_dict': state, 'meta': {'iter': 300000}}, path)
+    ours = edsr(scale)
+    assert checkpoints.load(ours, path).dialect == 'sr_plugins or mmagic'
+    outputs_agree(ours, theirs, torch.rand(1, 3, 9, 7), 1e-6)
+    # The names are the same, so that our checkpoints load in mmagic as they are.
+    theirs.load_state_dict(ours.state_dict(), strict=True)
+
+
+@pytest.mark.parametrize(
+    'prefix', ['module.', 'generator.module.', 'module.generator.']
+)
+def test_prefixes(prefix):
+    source = edsr()
+    state = {f'{prefix}{k}': v for k, v in source.state_dict().items()}
+    ours = edsr()
+    torch.nn.init.zeros_(ours.conv_last.weight)
+    checkpoints.load(ours, state)
+    assert torch.equal(ours.conv_last.weight, source.conv_last.weight)
+
+
+def test_published_of_both_ranges():
+    """The same network stored for [0, 255] and for [0, 1] gives the same images."""
+    state = golden.state_dict('edsr_usn_x2')
+    wide = dict(state)
+    for key in ('sub_mean.bias', 'add_mean.bias'):
+        wide[key] = state[key] * 255
+    wide['head.0.weight'] = state['head.0.weight'] / 255
+    for key in ('tail.1.weight', 'tail.1.bias'):
+        wide[key] = state[key] * 255
+    nets = []
+    for weights in (state, wide):
+        net = EDSR(2, mid_channels=256, num_blocks=32, res_scale=0.1)
+        checkpoints.load(net, weights)
+        nets.append(net)
+    outputs_agree(*nets, golden.image('edsr_usn_x2'), 1e-5)
+
+
+def test_published_mean_of_another_data_set():
+    state = golden.state_dict('edsr_base_x2')
+    state['sub_mean.bias'] = -255 * torch.tensor([0.5, 0.5, 0.5])
+    with pytest.raises(ValueError, match=r'minus the mean of DIV2K.*but got \[-127.5'):
+        checkpoints.load(EDSR(), state)
+
+
+@pytest.mark.parametrize(
+    ('network', 'case', 'wanted', 'found'),
+    [
+        (EDSR(2), 'edsr_base_x3', 'EDSR x2 with 16', 'EDSR x3 with 16'),
+        (EDSR(4), 'edsr_base_x2', 'EDSR x4', 'EDSR x2'),
+        (EDSR(2, **TINY), 'edsr_base_x2', '3 blocks of 8', '16 blocks of 64'),
+        (CSNLN(3, num_recurrences=2), 'csnln_x2_d2', 'CSNLN x3 with 2', 'CSNLN x2'),
+        (CSNLN(2, num_recurrences=3), 'csnln_x2_d2', '3 recurrences', '2 recurrences'),
+        (CSNLN(4, num_recurrences=2), 'csnln_x2_d2', 'CSNLN x4', 'CSNLN x2'),
+        (EDSR(2), 'csnln_x2_d2', 'weights of EDSR', 'CSNLN x2 with 2 recurrences'),
+        (CSNLN(2), 'edsr_base_x2', 'weights of CSNLN', 'EDSR x2 with 16 blocks'),
+        (EDSR(2), 'mdsr_base', 'EDSR x2', 'weights'),
+    ],
+)
+def test_other_architecture(network, case, wanted, found):
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    with pytest.raises(CheckpointMismatchError) as caught:
+        checkpoints.load(network, golden.state_dict(case))
+    message = str(caught.value)
+    assert wanted in message.split('but got')[0]
+    assert found in message.split('but got')[1]
+    assert len(message.splitlines()) <= 6, 'the list is to be short'
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, before[key]), 'a refused file changed the network'
+
+
+def test_not_strict_takes_what_fits():
+    """As published: x4 starts from x2, body and all; what differs stays."""
+    source, target = edsr(2), edsr(4)
+    with torch.no_grad():
+        for parameter in target.parameters():
+            parameter.zero_()
+    report = checkpoints.load(target, source.state_dict(), strict=False)
+    assert set(report.missing) == {
+        'upsample.1.upsample_conv.weight',
+        'upsample.1.upsample_conv.bias',
+    }
+    assert torch.equal(target.body[2].conv2.weight, source.body[2].conv2.weight)
+    assert not target.upsample[1].upsample_conv.weight.any()
+
+
+def test_not_strict_with_nothing_that_fits():
+    state = {'a.weight': torch.zeros(3)}
+    with pytest.raises(CheckpointMismatchError, match='Not one weight fits'):
+        checkpoints.load(edsr(), state, strict=False)
+
+
+@pytest.mark.parametrize('content', [{'epoch': 3}, [torch.zeros(2)], torch.zeros(2)])
+def test_no_state_dict(content, tmp_path):
+    path = tmp_path / 'weights.pth'
+    torch.save(content, path)
+    with pytest.raises(CheckpointMismatchError, match=r'weights\.pth to be a state'):
+        checkpoints.load(edsr(), path)
+
+
+class _Attack:
+    def __reduce__(self):
+        return os.system, ('touch owned',)
+
+
+@pytest.mark.parametrize('legacy', [False, True])
+def test_foreign_objects_are_refused(legacy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / 'weights.pth'
+    content = {'state_dict': edsr().state_dict(), 'extra': _Attack()}
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(UnsafeFileError, match='system'):
+        checkpoints.load(edsr(), path)
+    assert not (tmp_path / 'owned').exists()
+
+
+def test_plain_pickle_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / 'weights.pth'
+    path.write_bytes(pickle.dumps(_Attack()))
+    with pytest.raises(ValueError, match=r'weights\.pth'):
+        checkpoints.load(edsr(), path)
+    assert not (tmp_path / 'owned').exists()
+
+
+@pytest.mark.parametrize('missing', [1, 200, 2000, 10_000])
+def test_truncated_file(missing, tmp_path):
+    path = tmp_path / 'weights.pth'
+    torch.save(edsr().state_dict(), path)
+    path.write_bytes(path.read_bytes()[:-missing])
+    with pytest.raises(ValueError, match=r'weights\.pth'):
+        checkpoints.load(edsr(), path)
+
+
+def test_missing_file():
+    with pytest.raises(FileNotFoundError, match=r'no-such\.pth'):
+        checkpoints.load(edsr(), 'no-such.pth')

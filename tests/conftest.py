@@ -1,0 +1,38 @@
+"""Tiny data sets, and the repairs before anything imports torchvision."""
+
+import sr_plugins.compat  # noqa: F401  (torchmetrics imports torchvision)
+
+import pytest
+from skimage import data as photographs
+
+from sr_plugins.preparation import prepare_benchmark, prepare_div2k
+from sr_plugins.preparation.images import write_png
+
+# Benchmark images: three, so that two processes share them unevenly, and of sizes
+# that no scale divides.
+SIZES = ((61, 67), (50, 59), (55, 49))
+
+
+@pytest.fixture(scope='session')
+def tiny_data(tmp_path_factory):
+    """Data root with DIV2K (4 training, 2 validation images) and a benchmark `Tiny`."""
+    folder = tmp_path_factory.mktemp('tiny data')
+    colour = photographs.astronaut()
+    for i in range(4):
+        crop = colour[100 * i : 100 * i + 96, 120 : 120 + 100]
+        _write(folder / 'hr' / f'{i + 1:04d}.png', crop)
+    for i in range(2):
+        crop = photographs.chelsea()[100 * i : 100 * i + 53, 50 : 50 + 62]
+        _write(folder / 'hr' / f'{i + 801:04d}.png', crop)
+    for i, (height, width) in enumerate(SIZES):
+        crop = photographs.coffee()[100 * i : 100 * i + height, 200 : 200 + width]
+        _write(folder / 'tiny' / f'photo{i}.png', crop)
+    root = folder / 'data'
+    assert not prepare_div2k(folder / 'hr', out=root).failed
+    assert not prepare_benchmark(folder / 'tiny', 'Tiny', out=root).failed
+    return root
+
+
+def _write(path, image):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_png(path, image, origin='test')

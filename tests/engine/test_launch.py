@@ -1,0 +1,99 @@
+"""Options that reach the config, and complaints before anything is built."""
+
+import pytest
+
+from sr_plugins.engine import build_runner, check_types, load_config
+
+
+def test_options(tiny_config):
+    cfg = tiny_config(
+        {'train_cfg.max_iters': 99}, seed=5, deterministic=True, compile_network=True
+    )
+    assert cfg.train_cfg.max_iters == 99
+    assert cfg.randomness == {'seed': 5, 'deterministic': True}
+    assert cfg.custom_hooks[-1]['type'] == 'sr_plugins.CompileHook'
+
+
+def test_data_root_reaches_every_data_set(tiny_config, tiny_data):
+    cfg = tiny_config()
+    for part in ('train', 'val', 'test'):
+        assert cfg[f'{part}_dataloader'].dataset.data_root == str(tiny_data)
+
+
+def test_missing_config():
+    with pytest.raises(FileNotFoundError, match=r'there is no nowhere/edsr\.py'):
+        load_config('nowhere/edsr.py')
+
+
+@pytest.mark.parametrize(
+    ('option', 'value', 'hint'),
+    [
+        ('model.generator.type', 'sr_plugins.EDSRR', 'sr_plugins.EDSR'),
+        (
+            'train_dataloader.dataset.type',
+            'sr_plugins.PairFolderDataset',
+            'sr_plugins.PairedF',
+        ),
+        ('test_evaluator.0.type', 'sr_plugins.PNSR', 'sr_plugins.PSNR'),
+    ],
+)
+def test_unknown_type(tiny_config, option, value, hint):
+    with pytest.raises(ValueError, match=f"but got '{value}'") as caught:
+        tiny_config({option: value})
+    assert f'Did you mean `{hint}' in str(caught.value)
+
+
+def test_known_types_of_others_pass(tiny_config):
+    check_types(tiny_config({'model.generator.type': 'EDSRNet'}))
+
+
+def test_scale_that_the_network_does_not_have(tiny_config):
+    cfg = tiny_config({'model.generator.scale': 5})
+    with pytest.raises(ValueError, match=r'`scale` of EDSR to be one of .*but got 5'):
+        build_runner(cfg)
+
+
+def test_fp16_without_a_gpu(tiny_config, monkeypatch):
+    monkeypatch.setattr('sr_plugins.engine.launch.has_cuda', lambda: False)
+    with pytest.raises(ValueError, match='Use `--amp bf16`'):
+        tiny_config(amp='fp16')
+
+
+def test_nothing_to_resume(tiny_config, tmp_path):
+    with pytest.raises(FileNotFoundError, match='Start without `--resume`'):
+        build_runner(tiny_config(), resume=True)
+
+
+def test_resume_from_a_missing_file(tiny_config, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'gone\.pth'):
+        build_runner(tiny_config(), resume=str(tmp_path / 'gone.pth'))
+
+
+def test_work_folder_that_cannot_be_written(tiny_config, tmp_path):
+    (tmp_path / 'file').write_text('in the way')
+    cfg = tiny_config(work_dir='file/run')
+    with pytest.raises(OSError, match=r'to be writable.*`--work-dir`'):
+        build_runner(cfg)
+
+
+def test_missing_data_names_the_command(tiny_config, tmp_path):
+    cfg = tiny_config()
+    cfg.train_dataloader.dataset.data_root = str(tmp_path / 'nothing')
+    with pytest.raises(FileNotFoundError, match=r'python tools/prepare_data\.py'):
+        build_runner(cfg).train()
+
+
+def test_uneven_global_batch(tiny_config, monkeypatch):
+    monkeypatch.setattr('sr_plugins.engine.launch.get_world_size', lambda: 3)
+    match = r'multiple .*but got 2 for 3.*global_batch_size=3'
+    with pytest.raises(ValueError, match=match):
+        build_runner(tiny_config())
+
+
+def test_no_more_workers_than_cores(tiny_config, monkeypatch):
+    monkeypatch.setattr('os.sched_getaffinity', lambda _: set(range(8)))
+    monkeypatch.setenv('LOCAL_WORLD_SIZE', '4')
+    cfg = tiny_config({'train_dataloader.num_workers': 30})
+    build_runner(cfg)
+    assert cfg.train_dataloader.num_workers == 2
+    assert cfg.val_dataloader.persistent_workers is False
