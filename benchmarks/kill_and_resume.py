@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,11 +39,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SAVE_INTERVAL, VAL_INTERVAL = 5, 10
 # Differ from run to run: clocks and memory.
 NOT_COMPARED = {'time', 'data_time', 'memory', 'eta'}
-# Of starting up, or of a save that a kill waits for.
-PATIENCE_S = 120
+# With a whole run, or with a moment that a kill waits for.
+PATIENCE_S = 300
 # A kill that is aimed at a save falls up to so long after its temporary file appears:
 # into the writing, the renaming, the note of the checkpoint or the removal of an old.
-SAVE_S = 0.006
+SAVE_S = 0.003
 
 
 @dataclass(frozen=True)
@@ -51,16 +51,23 @@ class Kill:
     """What a kill met, and what became of it.
 
     Attributes:
-        moment: when it was to fall: an iteration, and a part of the next one.
         iteration: the last one that was logged before it.
-        unfinished: temporary files of the saves that it interrupted.
-        resumed_from: iteration of the checkpoint that the next start took; 0: none.
+        save: files that were being saved, or had just been; mostly ''.
+        interrupted: whether a save was left unfinished.
+        resumed_from: iteration of the newest checkpoint after it; 0 when there is none.
     """
 
-    moment: float
     iteration: int
-    unfinished: tuple[str, ...]
+    save: str
+    interrupted: bool
     resumed_from: int
+
+    def __str__(self) -> str:
+        where = f'iteration {self.iteration}'
+        if self.save:
+            where += f', {"while" if self.interrupted else "after"} saving {self.save}'
+        origin = f'iter_{self.resumed_from}.pth' if self.resumed_from else 'the start'
+        return f'{where:40} goes on from {origin}'
 
 
 @dataclass
@@ -114,10 +121,8 @@ class Training:
 
     def kill(self) -> None:
         """Kill the whole group, if any of it is left."""
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
         self._log.close()
 
@@ -185,15 +190,11 @@ def run(
     # The last save is left out: a kill that waits for one more would wait in vain.
     last = iterations - VAL_INTERVAL
     moments = sorted(generator.uniform(0, last) for _ in range(kills))
-    resumed_from = 0
     for number, moment in enumerate(moments, 1):
-        aimed = number % 2 == 0
-        iteration, unfinished = kill_once(killed, data_root, iterations, moment, aimed)
-        outcome.differences += damaged(killed)
-        resumed_from = max(map(step_of, find_resumable(killed)), default=0)
-        kill = Kill(moment, iteration, unfinished, resumed_from)
+        kill = kill_once(killed, data_root, iterations, moment, number % 2 == 0)
         outcome.kills.append(kill)
-        report(describe(number, kill, aimed))
+        outcome.differences += damaged(killed)
+        report(f'kill {number}: {kill}')
     finish(killed, data_root, iterations)
     outcome.differences += resumed_elsewhere(killed, outcome.kills)
     outcome.differences += compare_logs(whole, killed)
@@ -212,20 +213,22 @@ def finish(work_dir: Path, data_root: Path, iterations: int) -> None:
 
 def kill_once(
     work_dir: Path, data_root: Path, iterations: int, moment: float, aimed: bool
-) -> tuple[int, tuple[str, ...]]:
-    """Start, kill at `moment`, or in the first save after it.
+) -> Kill:
+    """Start, and kill at `moment` or, aimed, in the first save after it."""
+    old = temporaries(work_dir)
+    save: set[str] = set()
 
-    Returns:
-        The iteration reached, and the temporary files of unfinished saves.
-    """
-    old = set(temporaries(work_dir))
+    def saves() -> bool:
+        save.update(temporaries(work_dir) - old)
+        return bool(save)
+
     # Where there is nothing yet, tools/train.py asks to be started without --resume.
     resume = bool(find_resumable(work_dir))
     with training(work_dir, data_root, iterations, resume) as started:
         step, part = divmod(moment, 1)
         ok = started.wait_until(lambda: started.iteration() >= step)
         if ok and aimed:
-            ok = started.wait_until(lambda: set(temporaries(work_dir)) > old, 0.0005)
+            ok = started.wait_until(saves, poll_s=0.0005)
             time.sleep(part * SAVE_S)
         elif ok:
             # About as long as an iteration takes, start-up being the first one.
@@ -233,8 +236,13 @@ def kill_once(
         if not (ok and started.is_running()):
             raise RuntimeError(failure(work_dir))
         started.kill()
-        new = set(temporaries(work_dir)) - old
-        return started.iteration(), tuple(sorted(new))
+    unfinished = temporaries(work_dir) - old
+    return Kill(
+        started.iteration(),
+        save=', '.join(map(target, save | unfinished)),
+        interrupted=bool(unfinished),
+        resumed_from=max(map(step_of, find_resumable(work_dir)), default=0),
+    )
 
 
 def failure(work_dir: Path) -> str:
@@ -242,21 +250,14 @@ def failure(work_dir: Path) -> str:
     return f'The training of {work_dir} stopped or stalled:\n{log[-3000:]}'
 
 
-def describe(number: int, kill: Kill, aimed: bool) -> str:
-    hit = ', '.join(
-        name.removeprefix('.').rsplit('.', 2)[0] for name in kill.unfinished
-    )
-    where = f'while saving {hit}' if hit else 'after a save' if aimed else ''
-    origin = f'iter_{kill.resumed_from}.pth' if kill.resumed_from else 'the start'
-    return f'kill {number}: iteration {kill.iteration} {where:28} goes on from {origin}'
+def temporaries(work_dir: Path) -> set[str]:
+    """Names of unfinished files, `.<name>.<random>.tmp`."""
+    names = (entry.name for entry in os.scandir(work_dir))
+    return {name for name in names if name.startswith('.') and name.endswith('.tmp')}
 
 
-def temporaries(work_dir: Path) -> list[str]:
-    return [
-        entry.name
-        for entry in os.scandir(work_dir)
-        if entry.name.startswith('.') and entry.name.endswith('.tmp')
-    ]
+def target(temporary: str) -> str:
+    return temporary.removeprefix('.').rsplit('.', 2)[0]
 
 
 def step_of(checkpoint: Path) -> int:
@@ -346,7 +347,7 @@ def differences(a: object, b: object, name: str) -> Iterator[str]:
     if type(a) is not type(b):
         yield f'{name} is a {type(b).__name__}, not a {type(a).__name__}'
     elif isinstance(a, torch.Tensor):
-        if a.dtype != b.dtype or not torch.equal(a, b):
+        if a.dtype != b.dtype or a.numpy().tobytes() != b.numpy().tobytes():
             yield f'{name} differs'
     elif isinstance(a, dict):
         if a.keys() != b.keys():
@@ -383,7 +384,7 @@ def main() -> None:
         args.data_root.resolve(),
         args.iterations or 20 * kills,
     )
-    saves = sum(bool(kill.unfinished) for kill in outcome.kills)
+    saves = sum(kill.interrupted for kill in outcome.kills)
     print(f'\n{saves} of {kills} kills interrupted a save.')
     for sentence in outcome.differences[:20]:
         print(sentence)

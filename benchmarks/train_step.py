@@ -59,7 +59,8 @@ class Clock:
 
 def our_config(folder: Path, iterations: int, cache: bool):
     """The demo config without validation and checkpoints."""
-    import sr_plugins.compat  # noqa: F401
+    import sr_plugins.compat  # noqa: F401  (first: it repairs what follows)
+
     from sr_plugins.engine import load_config
 
     cfg = load_config(

@@ -10,16 +10,27 @@ from mmengine import registry as root
 from . import compat  # noqa: F401  (repairs go before any upstream import)
 
 
-def _child(name: str, parent: root.Registry, *locations: str) -> root.Registry:
-    return root.Registry(
-        name,
-        parent=parent,
-        scope='sr_plugins',
-        locations=[f'sr_plugins.{location}' for location in locations],
-    )
+class _NetworkRegistry(root.Registry):
+    """Networks are also found by their bare names from mmagic's registry.
+
+    They go to the registry that is the parent of both, where the name is free.
+    """
+
+    def _register_module(self, module, module_name=None, force=False) -> None:
+        super()._register_module(module, module_name, force)
+        name = module_name or module.__name__
+        if name not in self.parent.module_dict:
+            self.parent.register_module(name=name, module=module)
 
 
-MODELS = _child('model', root.MODELS, 'archs')
+def _child(
+    name: str, parent: root.Registry, location: str, kind: type = root.Registry
+) -> root.Registry:
+    locations = [f'sr_plugins.{location}']
+    return kind(name, parent=parent, scope='sr_plugins', locations=locations)
+
+
+MODELS = _child('model', root.MODELS, 'archs', _NetworkRegistry)
 DATASETS = _child('dataset', root.DATASETS, 'datasets')
 DATA_SAMPLERS = _child('data sampler', root.DATA_SAMPLERS, 'datasets')
 TRANSFORMS = _child('transform', root.TRANSFORMS, 'datasets')

@@ -50,7 +50,8 @@ def load(
     when everything fits, or with `strict=False`.
 
     Args:
-        model: a network of `sr_plugins.archs`, or a mmagic model with a `generator`.
+        model: a network of `sr_plugins.archs`, or a mmagic model with one as its
+            `generator`, wrapped for distributed runs or not.
         source: a file, or what is in one.
         strict: False takes what fits and reports the rest.
 
@@ -62,7 +63,8 @@ def load(
         ValueError: when the file is damaged, or holds objects other than weights.
         FileNotFoundError: when there is no such file.
     """
-    network = getattr(model, 'generator', model)
+    network = getattr(model, 'module', model)  # of a data-parallel wrapper
+    network = getattr(network, 'generator', network)
     where = 'the state dict'
     if isinstance(source, str | Path):
         where = str(source)

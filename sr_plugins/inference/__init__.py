@@ -2,13 +2,8 @@
 
 from .comparison import compare, save_comparison
 from .mmagic_inferencer import MMagicInferencer
-from .photographs import (
-    Photograph,
-    find_images,
-    plan_outputs,
-    read_photograph,
-    write_photograph,
-)
+from .photographs import Photograph, read_photograph, write_photograph
+from .selection import find_images, plan_outputs
 from .upscaler import Upscaler
 
 __all__ = [

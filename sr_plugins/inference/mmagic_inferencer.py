@@ -186,6 +186,10 @@ class _PhotographInferencer(ImageSuperResolutionInferencer):
         self.upscaler = Upscaler(model.generator, device)
         return model.to(self.upscaler.device)
 
+    def _init_visualizer(self, cfg: Config) -> None:
+        # Nothing is drawn; that of a training config warns that it has no folder.
+        return None
+
     def preprocess(self, img: str | Path) -> Photograph:
         if not isinstance(img, str | Path):
             raise TypeError(

@@ -4,11 +4,9 @@
 OpenCV knows neither palettes with partial alpha nor CMYK nor grey with alpha.
 """
 
-import glob
 import io
 import struct
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +15,6 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..fileio import write_bytes
-from ..preparation.images import SUFFIXES
 
 _ORIENTATION = 0x0112  # EXIF tag
 
@@ -40,67 +37,6 @@ class Photograph:
     is_grey: bool = False
     bits: int = 8
     icc_profile: bytes | None = None
-
-
-def find_images(pattern: str | Path) -> list[Path]:
-    """Files that a path, folder or glob pattern names, sorted.
-
-    Folders and patterns give the visible files with a suffix of `SUFFIXES`; a path
-    gives its file, whatever the suffix. `**` in a pattern means any folders.
-
-    Raises:
-        FileNotFoundError: when there is no image.
-    """
-    path = Path(pattern).expanduser()
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        candidates: Iterable[Path] = path.iterdir()
-    else:
-        candidates = map(Path, glob.glob(str(path), recursive=True))
-    found = sorted(
-        candidate
-        for candidate in candidates
-        if candidate.suffix.lower() in SUFFIXES
-        and not candidate.name.startswith('.')
-        and candidate.is_file()
-    )
-    if not found:
-        raise FileNotFoundError(
-            f'Expected an image, a folder of images or a pattern that matches some '
-            f'({" ".join(SUFFIXES)}), but found none at {pattern} (from {Path.cwd()}).'
-        )
-    return found
-
-
-def plan_outputs(
-    sources: Iterable[Path], folder: str | Path, scale: int
-) -> dict[Path, Path]:
-    """Where to write each enlarged image: `<folder>/<name>x<scale>.png`.
-
-    Raises:
-        ValueError: when two images would get the same file, or one would replace an
-            image that is still to be read.
-    """
-    folder = Path(folder).expanduser()
-    sources = list(sources)
-    outputs = {path: folder / f'{path.stem}x{scale}.png' for path in sources}
-    inputs = {path.resolve(): path for path in sources}
-    taken: dict[Path, Path] = {}
-    for source, target in outputs.items():
-        other = taken.setdefault(target, source)
-        if other is not source:
-            raise ValueError(
-                f'Expected images of different names, but got {other} and {source}, '
-                f'which would both become {target}. Rename one, or enlarge them into '
-                f'different folders.'
-            )
-        if target.resolve() in inputs:
-            raise ValueError(
-                f'Expected an output folder in which no input is replaced, but got '
-                f'{folder}, where {source} would become {target}. Choose another one.'
-            )
-    return outputs
 
 
 def read_photograph(path: str | Path) -> Photograph:
@@ -153,17 +89,13 @@ def _read(image: Image.Image, path: str | Path) -> Photograph:
     image.load()  # decodes all of it, so that damage shows
     if is_deep:
         return _read_deep(image, path)
-    try:
-        profile = None if image.mode == 'CMYK' else image.info.get('icc_profile')
-        is_grey = image.mode in ('1', 'L', 'LA', 'La')
-        has_alpha = image.has_transparency_data
-        image = ImageOps.exif_transpose(image)
-        image = image.convert('RGBA' if has_alpha else 'RGB')
-    except ValueError as error:
-        raise ValueError(
-            f'Expected a grey, RGB, palette or CMYK image, but got {path} of mode '
-            f'{image.mode}. Convert it to RGB first.'
-        ) from error
+    is_grey = image.mode in ('1', 'L', 'LA')
+    has_alpha = image.has_transparency_data
+    # It would describe inks, not what they are converted to.
+    converted = image.mode in ('CMYK', 'LAB')
+    profile = None if converted else image.info.get('icc_profile')
+    image = ImageOps.exif_transpose(image)
+    image = image.convert('RGBA' if has_alpha else 'RGB')
     values = np.asarray(image).astype(np.float32) / 255
     alpha = values[..., 3] if has_alpha else None
     return Photograph(values[..., :3], alpha, is_grey, 8, profile)
@@ -200,18 +132,19 @@ def _read_deep(image: Image.Image, path: str | Path) -> Photograph:
         )
     # Neither applies to TIFF: both libraries have turned that already.
     turns = image.getexif().get(_ORIENTATION, 1) if image.format == 'PNG' else 1
-    values = _oriented(pixels, turns).astype(np.float32) / 65535
-    key = image.info.get('transparency')
+    pixels = _oriented(pixels, turns)
+    values = pixels.astype(np.float32) / 65535
     profile = image.info.get('icc_profile')
+    alpha = None
     if values.ndim == 2:
-        rgb = np.repeat(values[..., None], 3, axis=2)
         # OpenCV knows the transparent colour of RGB only.
-        alpha = None
-        if isinstance(key, int):
-            alpha = (_oriented(pixels, turns) != key).astype(np.float32)
+        if 'transparency' in image.info:
+            alpha = (pixels != image.info['transparency']).astype(np.float32)
+        rgb = np.repeat(values[..., None], 3, axis=2)
         return Photograph(rgb, alpha, True, 16, profile)
-    has_alpha = values.shape[2] == 4 and (image.has_transparency_data)
-    alpha = values[..., 3] if has_alpha else None
+    # A fourth channel of TIFF may be something else.
+    if values.shape[2] == 4 and image.has_transparency_data:
+        alpha = values[..., 3]
     rgb = np.ascontiguousarray(values[..., 2::-1])
     return Photograph(rgb, alpha, _is_grey_png(path), 16, profile)
 

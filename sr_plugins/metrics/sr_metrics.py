@@ -28,7 +28,8 @@ class _ImageMetric(BaseMetric):
 
     Args:
         protocol: A key of `sr_plugins.metrics.PROTOCOLS`.
-        collect_device: See `mmengine.evaluator.BaseMetric`.
+        collect_device: See `mmengine.evaluator.BaseMetric`; 'gpu' means by messages,
+            on gloo too, where 'cpu' writes files to the current folder.
         prefix: Comes before the name in the result; the protocol where it is None.
         collect_dir: See `mmengine.evaluator.BaseMetric`.
 
@@ -43,7 +44,7 @@ class _ImageMetric(BaseMetric):
     def __init__(
         self,
         protocol: str = 'edsr_y',
-        collect_device: str = 'cpu',
+        collect_device: str = 'gpu',
         prefix: str | None = None,
         collect_dir: str | None = None,
     ) -> None:

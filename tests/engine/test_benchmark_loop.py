@@ -1,0 +1,132 @@
+"""Scores of the test loop against scores worked out from the files."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from sr_plugins import checkpoints
+from sr_plugins.archs import EDSR
+from sr_plugins.engine import build_test_runner, format_table, write_results
+from sr_plugins.engine.loops.benchmark_loop import available_sets
+from sr_plugins.metrics import psnr, ssim
+from sr_plugins.preparation import imresize
+
+KEYS = ['edsr_y/PSNR', 'edsr_y/SSIM', 'rgb/PSNR', 'rgb/SSIM']
+
+
+@pytest.fixture
+def weights(tmp_path):
+    torch.manual_seed(3)
+    path = tmp_path / 'weights.pth'
+    torch.save(EDSR(2, mid_channels=8, num_blocks=2).state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def run(tiny_config, weights):
+    def test(**kwargs):
+        runner = build_test_runner(tiny_config(), **kwargs)
+        checkpoints.load(runner.model, weights)
+        return runner, runner.test()
+
+    return test
+
+
+def read(path):
+    return cv2.imread(str(path))[..., ::-1]
+
+
+def test_scores_are_those_of_the_files(run, weights, tiny_data, tmp_path):
+    """Network, rounding, cropping, colour order and mean, all by hand."""
+    network = EDSR(2, mid_channels=8, num_blocks=2).eval()
+    network.load_state_dict(torch.load(weights, weights_only=True))
+    images = tmp_path / 'images'
+    runner, metrics = run(datasets=['Tiny'], bicubic=True, images_dir=images)
+    mine, bicubic = [], []
+    for i in range(3):
+        lr = read(tiny_data / f'benchmark/Tiny/LR_bicubic/X2/photo{i}x2.png')
+        hr = read(tiny_data / f'benchmark/Tiny/HR/photo{i}.png')
+        hr = hr[: 2 * lr.shape[0], : 2 * lr.shape[1]]
+        x = torch.from_numpy(lr / np.float32(255)).permute(2, 0, 1)[None]
+        with torch.no_grad():
+            y = (network(x)[0] * 255).clamp(0, 255).round().byte()
+        output = y.permute(1, 2, 0).numpy()
+        saved = read(images / 'Tiny' / f'photo{i}.png')
+        assert np.abs(saved.astype(int) - output.astype(int)).max() <= 1
+        assert (saved != output).mean() < 1e-3, 'but for ties'
+        for scores, image in ((mine, saved), (bicubic, imresize(lr, 2))):
+            pairs = [(f, p) for p in ('edsr_y', 'rgb') for f in (psnr, ssim)]
+            scores.append([f(image, hr, p, 2) for f, p in pairs])
+    for key, value in zip(KEYS, np.mean(mine, axis=0), strict=True):
+        assert metrics[f'Tiny/{key}'] == pytest.approx(value, abs=1e-9)
+    result = runner.test_loop.results['Tiny']
+    for key, value in zip(KEYS, np.mean(bicubic, axis=0), strict=True):
+        assert result['bicubic'][key] == pytest.approx(value, abs=1e-9)
+    names = [row['name'] for row in result['images']]
+    assert names == ['photo0', 'photo1', 'photo2']
+    by_image = [row['edsr_y/PSNR'] for row in result['images']]
+    assert by_image == pytest.approx([row[0] for row in mine], abs=1e-9)
+
+
+def test_all_sets_that_are_present(run):
+    runner, metrics = run()
+    assert list(runner.test_loop.results) == ['DIV2K', 'Tiny']
+    assert 'DIV2K/edsr_div2k/PSNR' in metrics
+    assert 'Tiny/edsr_div2k/PSNR' not in metrics
+    assert len(runner.test_loop.results['DIV2K']['images']) == 2
+
+
+def test_sets_in_the_customary_order(tmp_path):
+    for name in ('Urban100', 'Ours', 'Set5', 'B100', 'Set14', 'HalfMade'):
+        (tmp_path / 'benchmark' / name / 'HR').mkdir(parents=True)
+        if name != 'HalfMade':
+            (tmp_path / 'benchmark' / name / 'LR_bicubic/X2').mkdir(parents=True)
+    assert available_sets(tmp_path, 2) == ['Set5', 'Set14', 'B100', 'Urban100', 'Ours']
+    assert available_sets(tmp_path, 3) == []
+
+
+def test_missing_set(run):
+    with pytest.raises(FileNotFoundError, match=r'sets Set5 at x2 .*found DIV2K, Tiny'):
+        run(datasets=['Tiny', 'Set5'])
+
+
+def test_no_set_at_all(tiny_config, tmp_path):
+    cfg = tiny_config()
+    cfg.test_dataloader.dataset.data_root = str(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r'of any name at x2 .*found none'):
+        build_test_runner(cfg).test()
+
+
+RESULTS = {
+    'Set5': {
+        'metrics': {'edsr_y/PSNR': 38.1234, 'edsr_y/SSIM': 0.96014},
+        'bicubic': {'edsr_y/PSNR': 33.66, 'edsr_y/SSIM': 0.9299},
+        'images': [{'name': 'baby', 'edsr_y/PSNR': 38.1234}],
+    },
+    'DIV2K': {
+        'metrics': {'edsr_y/PSNR': 36.0, 'edsr_div2k/PSNR': 34.61},
+        'images': [{'name': '0801'}, {'name': '0802'}],
+    },
+}
+TABLE = """\
+| set   | images | method  | edsr_y/PSNR | edsr_y/SSIM | edsr_div2k/PSNR |
+|-------|--------|---------|-------------|-------------|-----------------|
+| Set5  |      1 | bicubic |      33.660 |      0.9299 |                 |
+| Set5  |      1 | edsr    |      38.123 |      0.9601 |                 |
+| DIV2K |      2 | edsr    |      36.000 |             |          34.610 |"""
+
+
+def test_table():
+    assert format_table(RESULTS, 'edsr') == TABLE
+
+
+def test_written_results(tmp_path):
+    write_results(RESULTS, tmp_path, 'edsr', config='a.py')
+    document = json.loads(Path(tmp_path, 'results.json').read_text())
+    assert document['config'] == 'a.py'
+    assert document['sets'] == RESULTS
+    assert TABLE in Path(tmp_path, 'results.md').read_text()

@@ -1,0 +1,248 @@
+"""The command line: what it writes, what it says and how it ends."""
+
+import runpy
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from inference.tiny import ROOT, build, by_hand, write_checkpoint, write_config
+from PIL import Image
+
+from sr_plugins import fileio
+from sr_plugins.inference import Upscaler
+
+TOOL = ROOT / 'tools' / 'infer.py'
+
+
+def pixels(*shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with spaces, a config, a checkpoint and photographs, to work in."""
+    folder = tmp_path / 'my photos'
+    config = write_config(folder)
+    write_checkpoint(folder / 'tiny.pth', build(config))
+    (folder / 'in').mkdir()
+    for i, name in enumerate('abc'):
+        Image.fromarray(pixels(6, 8, 3, seed=i)).save(folder / 'in' / f'{name}.png')
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def infer(monkeypatch, capsys):
+    """Run the tool on the tiny network; return its status and what it printed."""
+
+    def run(*words, config='tiny.py', checkpoint='tiny.pth'):
+        words = [TOOL, config, checkpoint, '--device', 'cpu', *words]
+        monkeypatch.setattr(sys, 'argv', [str(word) for word in words])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(TOOL), run_name='__main__')
+        return ended.value.code, *capsys.readouterr()
+
+    return run
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_from_another_folder(folder, tmp_path):
+    """As users run it: a process of its own."""
+    words = [folder / 'tiny.py', folder / 'tiny.pth', folder / 'in', '--device', 'cpu']
+    elsewhere = tmp_path / 'else where'
+    elsewhere.mkdir()
+    result = subprocess.run(
+        [sys.executable, TOOL, *words],
+        cwd=elsewhere,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    assert '3 images written to results.' in result.stdout
+    assert '100%' in result.stderr
+    assert names(elsewhere / 'results') == ['ax2.png', 'bx2.png', 'cx2.png']
+    network = build(folder / 'tiny.py')
+    for i, name in enumerate('abc'):
+        out = np.asarray(Image.open(elsewhere / 'results' / f'{name}x2.png'))
+        exact = 255 * by_hand(network, pixels(6, 8, 3, seed=i))
+        np.testing.assert_allclose(out, exact, atol=0.501)
+
+
+@pytest.mark.parametrize(
+    ('words', 'written'),
+    [
+        (['in/b.png'], ['bx2.png']),
+        (['in/[ab].png'], ['ax2.png', 'bx2.png']),
+        (['in'], ['ax2.png', 'bx2.png', 'cx2.png']),
+    ],
+)
+def test_inputs(folder, infer, words, written):
+    code, printed, _ = infer(*words, '--out', 'new/out')
+    assert code == 0
+    assert f'{len(written)} images written to new/out.' in printed
+    assert names(folder / 'new' / 'out') == written
+
+
+def test_cfg_options(folder, infer):
+    code, _, said = infer('in', '--cfg-options', 'model.generator.scale=3')
+    assert code == 1
+    assert 'Expected tiny.pth to hold EDSR x3 with 1 blocks of 4 channels' in said
+    assert 'but got EDSR x2' in said
+
+
+def test_depth_greyness_and_alpha_are_kept(folder, infer):
+    kinds = folder / 'kinds'
+    kinds.mkdir()
+    Image.fromarray(pixels(5, 6)).save(kinds / 'L.png')
+    Image.fromarray(pixels(5, 6, 2)).save(kinds / 'LA.png')
+    Image.fromarray(pixels(5, 6, 4)).save(kinds / 'RGBA.png')
+    Image.fromarray(pixels(5, 6) > 99).save(kinds / 'bits.png')
+    Image.fromarray(257 * pixels(5, 6).astype(np.uint16)).save(kinds / 'deep.png')
+    Image.fromarray(pixels(1, 1, 3)).save(kinds / 'dot.png')
+    Image.new('CMYK', (6, 5)).save(kinds / 'ink.jpg')
+    palette = Image.fromarray(pixels(5, 6) % 4, 'L').convert('P')
+    palette.putpalette(pixels(4, 3).tobytes())
+    palette.save(kinds / 'palette.png', transparency=bytes([0, 255]))
+    assert infer('kinds', '--out', 'out')[0] == 0
+    modes = {
+        'L': 'L',
+        'LA': 'LA',
+        'RGBA': 'RGBA',
+        'bits': 'L',
+        'deep': 'I;16',
+        'dot': 'RGB',
+        'ink': 'RGB',
+        'palette': 'RGBA',
+    }
+    for name, mode in modes.items():
+        with Image.open(folder / 'out' / f'{name}x2.png') as image:
+            assert image.mode == mode, name
+            assert image.size == ((2, 2) if name == 'dot' else (12, 10))
+    # Grey is the mean of what the network makes of three equal channels.
+    network = build(folder / 'tiny.py')
+    for name, grey in {'L': pixels(5, 6), 'LA': pixels(5, 6, 2)[..., 0]}.items():
+        exact = 255 * by_hand(network, np.stack([grey] * 3, axis=2))
+        assert np.ptp(exact, axis=2).max() > 5
+        with Image.open(folder / 'out' / f'{name}x2.png') as image:
+            out = np.asarray(image.getchannel('L'))
+        np.testing.assert_allclose(out, exact.mean(axis=2), atol=0.501)
+
+
+def test_images_that_fail_are_named(folder, infer):
+    whole = (folder / 'in' / 'b.png').read_bytes()
+    (folder / 'in' / 'b.png').write_bytes(whole[: len(whole) // 2])
+    (folder / 'in' / 'd.png').write_text('no image')
+    frames = [Image.new('L', (4, 4), value) for value in (0, 255)]
+    frames[0].save(folder / 'in' / 'e.png', save_all=True, append_images=frames[1:])
+    code, printed, said = infer('in', '--out', 'out')
+    assert code == 1
+    assert '2 images written to out.' in printed
+    assert names(folder / 'out') == ['ax2.png', 'cx2.png']
+    complaints = said[said.index('Expected') :].splitlines()
+    assert [line.split()[1:3] for line in complaints] == [
+        ['a', 'whole'],
+        ['an', 'image'],
+        ['one', 'image'],
+    ]
+    for line, name in zip(complaints, 'bde', strict=True):
+        assert f'in/{name}.png' in line
+
+
+def test_too_large_an_image_is_named(folder, infer, monkeypatch):
+    upscale = Upscaler.upscale
+
+    def limited(self, rgb):
+        if rgb[0, 0, 0] == np.float32(pixels(6, 8, 3, seed=1)[0, 0, 0] / 255):
+            raise MemoryError('too large')
+        return upscale(self, rgb)
+
+    monkeypatch.setattr(Upscaler, 'upscale', limited)
+    code, _, said = infer('in', '--out', 'out')
+    assert code == 1
+    assert 'in/b.png: too large' in said
+    assert names(folder / 'out') == ['ax2.png', 'cx2.png']
+
+
+def test_existing_outputs_are_replaced(folder, infer):
+    (folder / 'out').mkdir()
+    (folder / 'out' / 'ax2.png').write_bytes(b'old')
+    assert infer('in/a.png', '--out', 'out')[0] == 0
+    assert Image.open(folder / 'out' / 'ax2.png').size == (16, 12)
+
+
+def test_clashing_names_stop_the_run(folder, infer):
+    Image.fromarray(pixels(6, 8, 3)).save(folder / 'in' / 'a.jpg')
+    code, _, said = infer('in', '--out', 'out')
+    assert code == 1
+    assert 'in/a.jpg and in/a.png' in said
+    assert not (folder / 'out').exists()
+
+
+def test_inputs_are_never_replaced(folder, infer):
+    (folder / 'in' / 'c.png').rename(folder / 'in' / 'ax2.png')
+    before = (folder / 'in' / 'ax2.png').read_bytes()
+    code, _, said = infer('in', '--out', 'in')
+    assert code == 1
+    assert 'in/a.png would become in/ax2.png' in said
+    assert (folder / 'in' / 'ax2.png').read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ('words', 'options', 'message'),
+    [
+        (['absent.png'], {}, 'but found none at absent.png'),
+        (['in/*.jpg'], {}, 'but found none at in/*.jpg'),
+        (['in'], {'config': 'absent.py'}, 'there is no absent.py'),
+        (['in'], {'checkpoint': 'absent.pth'}, "but got 'absent.pth'"),
+        (['in'], {'checkpoint': 'tiny.py'}, 'a whole file of torch.save, but got'),
+        (['in', '--out', 'tiny.py'], {}, 'tiny.py'),
+    ],
+)
+def test_wrong_paths(folder, infer, words, options, message):
+    code, _, said = infer(*words, **options)
+    assert code == 1
+    assert message in said
+    assert 'Traceback' not in said
+
+
+def test_wrong_device(folder, infer):
+    code, _, said = infer('in', '--device', 'cuda:99')
+    assert code == 1
+    assert 'Expected `device` to be one that torch can use here' in said
+
+
+@pytest.mark.parametrize('where', ['between', 'within'])
+def test_interrupted(folder, infer, monkeypatch, where):
+    (folder / 'out').mkdir()
+    (folder / 'out' / 'bx2.png').write_bytes(b'old')
+    replace = fileio.os.replace
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    if where == 'within':
+
+        def second(source, target):
+            (interrupt if target.name == 'bx2.png' else replace)(source, target)
+
+        monkeypatch.setattr(fileio.os, 'replace', second)
+    else:
+        upscale, calls = Upscaler.upscale, []
+
+        def counted(self, rgb):
+            calls.append(rgb)
+            return interrupt() if len(calls) == 2 else upscale(self, rgb)
+
+        monkeypatch.setattr(Upscaler, 'upscale', counted)
+    code, _, said = infer('in', '--out', 'out')
+    assert code == 130
+    assert 'Interrupted.' in said
+    assert 'Traceback' not in said
+    assert names(folder / 'out') == ['ax2.png', 'bx2.png']
+    assert (folder / 'out' / 'bx2.png').read_bytes() == b'old'
+    assert Image.open(folder / 'out' / 'ax2.png').size == (16, 12)
