@@ -234,12 +234,9 @@ def test_wrong_checkpoint(tiny, full):
 
 
 def test_no_checkpoint_is_told(tiny):
-    with pytest.warns(UserWarning) as told:
+    with pytest.warns(UserWarning, match='weights of EDSR are random') as told:
         MMagicInferencer(model_config=tiny[0], device='cpu')
-    assert ['weights of EDSR are random' in str(note.message) for note in told] == [
-        True
-    ]
-    assert told[0].filename == __file__
+    assert [note.filename for note in told] == [__file__]
 
 
 @pytest.mark.parametrize('setting', [1, 5, -1, '2', 2.5])
