@@ -151,8 +151,6 @@ def small_settings(iterations: int) -> list[str]:
         # What is logged are then the values of each iteration, no averages.
         'default_hooks.logger.interval': 1,
         'log_processor.window_size': 1,
-        # mmagic's timer fails in validations that reach the window size.
-        'default_hooks.timer.type': 'mmengine.IterTimerHook',
     }
     return [f'{key}={value}' for key, value in options.items()]
 

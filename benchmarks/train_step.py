@@ -131,7 +131,10 @@ def basicsr_options(folder: Path, iterations: int) -> dict:
                 'gt_size': crop.lr_patch_size * scale,
                 'use_hflip': True,
                 'use_rot': True,
-                'num_worker_per_gpu': our_workers(),
+                # As many as `build_runner` leaves of the config's.
+                'num_worker_per_gpu': min(
+                    loader.num_workers, len(os.sched_getaffinity(0))
+                ),
                 'batch_size_per_gpu': cfg.global_batch_size,
                 # So large that no epoch ends: BasicSR restarts its loader there.
                 'dataset_enlarge_ratio': 1
@@ -158,12 +161,6 @@ def basicsr_options(folder: Path, iterations: int) -> dict:
             'use_tb_logger': False,
         },
     }
-
-
-def our_workers() -> int:
-    """As many loader processes as `build_runner` starts for this config."""
-    cores = len(os.sched_getaffinity(0))
-    return min(8, cores)
 
 
 def train_basicsr(folder: Path, iterations: int) -> Clock:
@@ -292,23 +289,28 @@ def main() -> None:
     parser.add_argument('--rounds', type=int, help='of all sides, alternating (3)')
     parser.add_argument('--iterations', type=int, help='of each run')
     parser.add_argument(
+        '--threads', type=int, help="of torch, both sides (torch's own)"
+    )
+    parser.add_argument(
         '--data-root', type=Path, default=REPOSITORY / 'data/demo', help='(data/demo)'
     )
     parser.add_argument('--side', help=argparse.SUPPRESS)
     parser.add_argument('--folder', type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    iterations = args.iterations or (50 if args.quick else 150)
+    iterations = args.iterations or (50 if args.quick else 120)
     if iterations < WARM_UP + 2:
         parser.error(f'--iterations: expected at least {WARM_UP + 2}')
     if args.side:
         run_side(args.side, args.folder, iterations)
         return
 
+    if args.threads:
+        os.environ['OMP_NUM_THREADS'] = str(args.threads)
     count = args.rounds or (1 if args.quick else 3)
     sides = (OURS, BASICSR) if args.quick else (OURS, BASICSR, UNCACHED)
     print(
         f'{CONFIG.stem}, {iterations} iterations, {len(os.sched_getaffinity(0))} '
-        f'cores, {our_workers()} loader processes, load {os.getloadavg()[0]:.1f}'
+        f'cores, load {os.getloadavg()[0]:.1f}'
     )
     rounds = []
     with tempfile.TemporaryDirectory() as name:

@@ -1,0 +1,156 @@
+"""Every command of the documentation runs, on tiny data and for few iterations."""
+
+import re
+import runpy
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import golden
+import pytest
+import torch
+from skimage import data as photographs
+
+from sr_plugins.preparation.images import write_png
+
+ROOT = Path(__file__).parents[1]
+# In the order in which a user reads them: testing takes what training made.
+PAGES = [
+    ROOT / 'README.md',
+    *(ROOT / f'docs/{page}.md' for page in ('installing', 'data', 'training')),
+    ROOT / 'docs/testing.md',
+]
+# What runs elsewhere.
+COVERED = {
+    'make': '.ci/run and every user',
+    'source': 'the shell',
+    'pip': '`make`, with the same arguments but for -e',
+    'python -m sr_plugins.doctor': 'tests/test_doctor.py',
+    'tools/dist_': 'tests/engine/test_distributed.py',
+    'NNODES=2 NODE_RANK=0 MASTER_ADDR=10.0.0.1 PORT=29500 tools/dist_': 'the same',
+    'GPUS=16 GPUS_PER_NODE=8 tools/slurm_train.sh': 'the same',
+}
+SHRINK = [
+    '--cfg-options',
+    'global_batch_size=1',
+    'train_dataloader.num_workers=0',
+    'val_dataloader.num_workers=0',
+    'train_dataloader.dataset.pipeline.1.lr_patch_size=6',
+    'train_cfg.max_iters=2',
+    'train_cfg.val_interval=2',
+    'default_hooks.checkpoint.interval=2',
+]
+
+
+def blocks(language):
+    for page in PAGES:
+        pattern = rf'^```{language}\n(.*?)^```'
+        for match in re.finditer(pattern, page.read_text(), re.DOTALL | re.MULTILINE):
+            yield page, match[1]
+
+
+def commands():
+    for page, block in blocks('bash'):
+        for line in block.replace('\\\n', ' ').splitlines():
+            yield page, line.strip()
+
+
+RUN_HERE = [
+    (page, line)
+    for page, line in commands()
+    if not any(line.startswith(start) for start in COVERED)
+]
+
+
+@pytest.fixture(scope='module')
+def sandbox(tiny_data, tmp_path_factory):
+    """A folder with all that the documentation takes for granted."""
+    folder = tmp_path_factory.mktemp('user')
+    (folder / 'configs').symlink_to(ROOT / 'configs')
+    (folder / 'tools').symlink_to(ROOT / 'tools')
+    tiny = tiny_data / 'benchmark/Tiny'
+    shutil.copytree(tiny_data / 'DIV2K', folder / 'data/DIV2K')
+    for name in ('Set5', 'Set14'):
+        shutil.copytree(tiny, folder / 'data/benchmark' / name)
+    # CSNLN at full size takes seconds for each image: one of a set will do.
+    for path in (folder / 'data').rglob('*.png'):
+        if path.name.startswith(('photo1', 'photo2', '0802')):
+            path.unlink()
+    shutil.copytree(tiny / 'HR', folder / 'Set5')
+    for part in ('train', 'valid'):
+        name = f'DIV2K_{part}_HR'
+        shutil.copytree(tiny_data / 'DIV2K' / name, folder / name)
+    photo = photographs.astronaut()[:20, :24]
+    write_png(folder / 'photo.png', photo, origin='test')
+    (folder / 'photos').mkdir()
+    write_png(folder / 'photos' / 'photo.png', photo, origin='test')
+    torch.save(golden.state_dict('edsr_usn_x2'), folder / 'edsr_x2-0edfb8a3.pt')
+    torch.save(golden.state_dict('csnln_x2_d12'), folder / 'csnln_x2.pth')
+    return folder
+
+
+@pytest.fixture
+def at_home(sandbox, monkeypatch):
+    monkeypatch.chdir(sandbox)
+    # Tools that are run inside this process share its path.
+    monkeypatch.setattr(sys, 'path', list(sys.path))
+    return sandbox
+
+
+@pytest.mark.parametrize(
+    ('page', 'line'),
+    RUN_HERE,
+    ids=[f'{p.name}-{i}' for i, (p, _) in enumerate(RUN_HERE)],
+)
+def test_command(at_home, page, line, monkeypatch):
+    """In the order of the pages: a test uses what training left."""
+    words = shlex.split(line)
+    assert words[0] == 'python', line
+    monkeypatch.setattr(sys, 'argv', [*words[1:]])
+    if words[1] == 'tools/train.py':
+        sys.argv += SHRINK
+    for name in ('demo_edsr_x2', 'csnln_x2'):
+        # What `make demo` and a finished training leave.
+        best = Path('work_dirs', name, 'best.pth')
+        if str(best) in words and not best.exists():
+            pytest.fail(f'{page.name} uses {best} before anything made it')
+    assert not _exit_code(words[1])
+
+
+def _exit_code(tool):
+    try:
+        runpy.run_path(tool, run_name='__main__')
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+@pytest.mark.parametrize(
+    ('page', 'block'),
+    [(p, b) for p, b in blocks('python') if 'import' in b],
+    ids=lambda value: getattr(value, 'name', ''),
+)
+def test_python_block(at_home, page, block):
+    exec(compile(block, str(page), 'exec'), {})
+
+
+def test_every_page_is_read():
+    assert set(PAGES[1:]) == set((ROOT / 'docs').glob('*.md'))
+
+
+def test_pictures_and_pages_exist():
+    for page in PAGES:
+        for target in re.findall(r'\]\((?!https?:)([^)#]+)', page.read_text()):
+            assert (page.parent / target).exists(), f'{page.name}: {target}'
+
+
+def test_options_in_tables_exist():
+    """Every option that a page names is one of a tool's."""
+    known = set()
+    for tool in (ROOT / 'tools').glob('*.py'):
+        known |= set(re.findall(r"'(--[a-z-]+)'", tool.read_text()))
+    known |= {'--no-build-isolation'}
+    for page in PAGES:
+        for option in re.findall(r'(?<![\w-])--[a-z][a-z-]+', page.read_text()):
+            assert option in known, f'{page.name}: {option}'
