@@ -89,7 +89,7 @@ class Upscaler:
             y = self.network(x)[0].clamp(0, 1)
         except RuntimeError as error:
             # On a GPU it has a type of its own, on a CPU only these words.
-            if isinstance(error, torch.OutOfMemoryError) or (
+            if isinstance(error, torch.cuda.OutOfMemoryError) or (
                 "can't allocate memory" in str(error)
             ):
                 height, width = rgb.shape[:2]

@@ -61,7 +61,7 @@ def read_rgb(path: Path) -> np.ndarray:
     except UnidentifiedImageError as error:
         raise ValueError(f'Expected an image, but cannot read {path}.') from error
     # Pillow reports broken files with SyntaxError (PNG) and OSError (the others).
-    except (OSError, SyntaxError, EOFError) as error:
+    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise ValueError(
             f'Expected a whole image, but reading {path} failed: {error}.'
         ) from error

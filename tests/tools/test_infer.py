@@ -9,7 +9,7 @@ import pytest
 from inference.tiny import ROOT, build, by_hand, write_checkpoint, write_config
 from PIL import Image
 
-from sr_plugins import fileio
+from sr_plugins import fileio, inference
 from sr_plugins.inference import Upscaler
 
 TOOL = ROOT / 'tools' / 'infer.py'
@@ -151,6 +151,15 @@ def test_images_that_fail_are_named(folder, infer):
     ]
     for line, name in zip(complaints, 'bde', strict=True):
         assert f'in/{name}.png' in line
+
+
+def test_image_that_vanishes_is_named(folder, infer, monkeypatch):
+    paths = [folder / 'in' / f'{name}.png' for name in ('a', 'gone', 'c')]
+    monkeypatch.setattr(inference, 'find_images', lambda pattern: paths)
+    code, _, said = infer('in', '--out', 'out')
+    assert code == 1
+    assert 'in/gone.png' in said
+    assert names(folder / 'out') == ['ax2.png', 'cx2.png']
 
 
 def test_too_large_an_image_is_named(folder, infer, monkeypatch):
