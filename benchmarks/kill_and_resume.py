@@ -375,13 +375,8 @@ def main() -> None:
     args = parser.parse_args()
     kills = args.kills or (3 if args.quick else 10)
     folder = Path(tempfile.mkdtemp(prefix='kill_and_resume_'))
-    outcome = run(
-        kills,
-        args.seed,
-        folder,
-        args.data_root.resolve(),
-        args.iterations or 20 * kills,
-    )
+    iterations = args.iterations or 20 * kills
+    outcome = run(kills, args.seed, folder, args.data_root.resolve(), iterations)
     saves = sum(kill.interrupted for kill in outcome.kills)
     print(f'\n{saves} of {kills} kills interrupted a save.')
     for sentence in outcome.differences[:20]:

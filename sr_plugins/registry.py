@@ -24,13 +24,13 @@ class _NetworkRegistry(root.Registry):
 
 
 def _child(
-    name: str, parent: root.Registry, location: str, kind: type = root.Registry
+    name: str, parent: root.Registry, *locations: str, kind: type = root.Registry
 ) -> root.Registry:
-    locations = [f'sr_plugins.{location}']
-    return kind(name, parent=parent, scope='sr_plugins', locations=locations)
+    modules = [f'sr_plugins.{location}' for location in locations]
+    return kind(name, parent=parent, scope='sr_plugins', locations=modules)
 
 
-MODELS = _child('model', root.MODELS, 'archs', _NetworkRegistry)
+MODELS = _child('model', root.MODELS, 'archs', 'models', kind=_NetworkRegistry)
 DATASETS = _child('dataset', root.DATASETS, 'datasets')
 DATA_SAMPLERS = _child('data sampler', root.DATA_SAMPLERS, 'datasets')
 TRANSFORMS = _child('transform', root.TRANSFORMS, 'datasets')

@@ -20,7 +20,12 @@ from mmengine.config import DictAction
 from mmengine.dist import is_main_process
 
 from sr_plugins import checkpoints
-from sr_plugins.engine import build_test_runner, load_config, write_results
+from sr_plugins.engine import (
+    build_test_runner,
+    load_config,
+    plain_errors,
+    write_results,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -92,4 +97,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with plain_errors():
+        main()

@@ -15,7 +15,7 @@ import sr_plugins.compat  # noqa: F401  (first: it repairs what follows)
 
 from mmengine.config import DictAction
 
-from sr_plugins.engine import build_runner, load_config
+from sr_plugins.engine import build_runner, load_config, plain_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -80,4 +80,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with plain_errors():
+        main()

@@ -1,5 +1,6 @@
 """What our networks need of mmengine's Runner, beyond what it has."""
 
+from .cli import plain_errors
 from .hooks import CheckpointHook, CompileHook, LearningCurveHook, SaveImagesHook
 from .launch import build_runner, build_test_runner, check_types, load_config
 from .log_processor import LogProcessor
@@ -21,5 +22,6 @@ __all__ = [
     'check_types',
     'format_table',
     'load_config',
+    'plain_errors',
     'write_results',
 ]

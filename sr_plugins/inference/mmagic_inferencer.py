@@ -183,7 +183,8 @@ class _PhotographInferencer(ImageSuperResolutionInferencer):
             )
         else:
             checkpoints.load(model, ckpt)
-        self.upscaler = Upscaler(model.generator, device)
+        chop = (model.test_cfg or {}).get('chop')
+        self.upscaler = Upscaler(model.generator, device, chop)
         return model.to(self.upscaler.device)
 
     def _init_visualizer(self, cfg: Config) -> None:

@@ -1,13 +1,15 @@
 """A network that takes photographs."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from torch import nn
+from torch import Tensor, nn
 
 from .. import checkpoints
+from ..models import chop_forward
 from ..preparation import imresize
 from ..registry import MODELS
 from .photographs import Photograph
@@ -21,14 +23,19 @@ class Upscaler:
             out, with the factor of its sides in `scale`. It is moved to `device` and
             put into evaluation mode.
         device: where to run; None takes the GPU when there is one.
+        chop: arguments of `chop_forward`, to go through images part by part.
 
     Raises:
         ValueError: when there is no such device.
     """
 
     def __init__(
-        self, network: nn.Module, device: str | torch.device | None = None
+        self,
+        network: nn.Module,
+        device: str | torch.device | None = None,
+        chop: Mapping[str, int] | None = None,
     ) -> None:
+        self.chop = chop
         self.device = _usable_device(device)
         self.network = network.to(self.device).eval()
         self.scale: int = network.scale
@@ -43,7 +50,8 @@ class Upscaler:
         """Build the network of a config and load its weights.
 
         Args:
-            cfg: a config, whose `model.generator` is built.
+            cfg: a config, whose `model.generator` is built. Its `model.test_cfg` may
+                have `chop`.
             checkpoint: weights of any dialect that `sr_plugins.checkpoints` knows.
             device: as for the class.
 
@@ -62,7 +70,8 @@ class Upscaler:
             )
         network = MODELS.build(generator)
         checkpoints.load(network, checkpoint)
-        return cls(network, device)
+        chop = (cfg.model.get('test_cfg') or {}).get('chop')
+        return cls(network, device, chop)
 
     def __call__(self, photograph: Photograph) -> Photograph:
         """Enlarge; alpha is enlarged by MATLAB's bicubic, all else is kept."""
@@ -86,7 +95,7 @@ class Upscaler:
         """
         x = torch.from_numpy(rgb).permute(2, 0, 1)[None].to(self.device)
         try:
-            y = self.network(x)[0].clamp(0, 1)
+            y = self._forward(x)[0].clamp(0, 1)
         except RuntimeError as error:
             # On a GPU it has a type of its own, on a CPU only these words.
             if isinstance(error, torch.cuda.OutOfMemoryError) or (
@@ -99,6 +108,11 @@ class Upscaler:
                 ) from error
             raise
         return y.permute(1, 2, 0).cpu().numpy()
+
+    def _forward(self, x: Tensor) -> Tensor:
+        if self.chop is None:
+            return self.network(x)
+        return chop_forward(self.network, x, self.scale, **self.chop)
 
 
 def _usable_device(device: str | torch.device | None) -> torch.device:
