@@ -26,6 +26,15 @@ TINY = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _fast_disk(monkeypatch):
+    """Checkpoints of full-size networks would wait for the disk for minutes.
+
+    What a kill leaves is tested in processes of their own.
+    """
+    monkeypatch.setattr('os.fsync', lambda file: None)
+
+
 @pytest.fixture
 def tiny_config(tiny_data, tmp_path, request):
     """Make a config of `demo_edsr_x2` with options on top."""
