@@ -22,6 +22,7 @@ __all__ = [
     'DamagedFileError',
     'UnsafeFileError',
     'atomic_path',
+    'remove_leftovers',
     'torch_load',
     'torch_save',
     'write_bytes',
@@ -78,6 +79,12 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         raise
     # The rename itself is durable only once the folder is on the disk.
     _fsync(target.parent)
+
+
+def remove_leftovers(folder: str | os.PathLike) -> None:
+    """Remove what killed writers left behind in `folder`; none may still be at work."""
+    for path in Path(folder).glob('.*.????????.tmp'):
+        path.unlink(missing_ok=True)
 
 
 def _new_file(target: Path) -> Path:

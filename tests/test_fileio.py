@@ -294,3 +294,16 @@ class TestAtomicPath:
         assert not left[0].match('*.pth')
         fileio.torch_save({'w': torch.zeros(2)}, path)
         assert fileio.torch_load(path)['w'].tolist() == [0, 0]
+
+
+def test_leftovers_are_removed_and_nothing_else(tmp_path):
+    """What a killed writer leaves, by its real name."""
+    with fileio.atomic_path(tmp_path / 'iter_3.pth') as temporary:
+        temporary.write_bytes(b'whole')
+    temporary.touch()
+    kept = ['iter_3.pth', '.hidden', 'x.tmp', '.notes.tmp']
+    for name in kept[1:]:
+        (tmp_path / name).touch()
+    assert len(list(tmp_path.iterdir())) == len(kept) + 1
+    fileio.remove_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(kept)

@@ -8,14 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.dist import get_world_size, init_dist, is_distributed
+from mmengine.dist import (
+    get_world_size,
+    init_dist,
+    is_distributed,
+    is_main_process,
+)
 from mmengine.registry import Registry
 from mmengine.runner import Runner
 from torch.cuda import is_available as has_cuda
 
 from .. import registry
 from ..checkpoints import last_readable
-from ..fileio import torch_load
+from ..fileio import remove_leftovers, torch_load
 
 AMP_WRAPPERS = {
     'bf16': {'type': 'sr_plugins.BFloat16OptimWrapper'},
@@ -110,6 +115,8 @@ def build_runner(cfg: Config, resume: str | bool = False) -> Runner:
         cfg.load_from, cfg.resume = resume, True
     if cfg.launcher != 'none' and not is_distributed():
         init_dist(cfg.launcher, **cfg.env_cfg.get('dist_cfg', {}))
+    if resume and is_main_process():
+        remove_leftovers(cfg.work_dir)
     _share_batch(cfg)
     _limit_workers(cfg)
     return Runner.from_cfg(cfg)

@@ -250,3 +250,32 @@ def test_work_dir_says_what_ran(train, tmp_path):
     train({'train_cfg.max_iters': 3})
     saved = Path(tmp_path / 'run' / 'demo_edsr_x2.py').read_text()
     assert 'max_iters=3' in saved
+
+
+def test_histories_stay_short(train, monkeypatch):
+    monkeypatch.setattr('sr_plugins.engine.log_processor._HISTORY', 4)
+    hub = train().message_hub
+    assert len(hub.get_scalar('train/loss').data[0]) == 4
+    assert hub.get_scalar('train/loss').data[1].sum() == 4
+
+
+def test_resuming_removes_what_killed_saves_left(train, tmp_path):
+    train({'train_cfg.max_iters': 3})
+    leftover = tmp_path / 'run' / '.iter_4.pth.abcd1234.tmp'
+    leftover.touch()
+    train(resume=True)
+    assert not leftover.exists()
+
+
+def test_no_checkpoint_is_lost_when_the_interval_changes(train, tmp_path):
+    """From iteration 4 on it is validated every 2 iterations rather than every 3."""
+    train(
+        {
+            'train_cfg.dynamic_intervals': [(4, 2)],
+            'train_cfg.max_iters': 8,
+            'default_hooks.checkpoint.interval': 1,
+            'default_hooks.checkpoint.max_keep_ckpts': -1,
+        }
+    )
+    steps = {int(p.stem[5:]) for p in (tmp_path / 'run').glob('iter_*.pth')}
+    assert steps == set(range(1, 9))

@@ -1,5 +1,7 @@
 """Checkpoints that a kill at any moment cannot spoil."""
 
+from bisect import bisect
+
 from mmengine.hooks import CheckpointHook as BaseCheckpointHook
 
 from ...registry import HOOKS
@@ -69,7 +71,9 @@ class CheckpointHook(BaseCheckpointHook):
         loop, step = runner.train_loop, runner.iter + 1
         if runner.val_loop is None or step < loop.val_begin:
             return False
-        return step % loop.val_interval == 0 or step == runner.max_iters
+        # The loop looks up its interval for this step only after the hooks.
+        index = bisect(loop.dynamic_milestones, step + 1) - 1
+        return step % loop.dynamic_intervals[index] == 0 or step == runner.max_iters
 
     def _save_best_checkpoint(self, runner, metrics: dict) -> None:
         if not self.save_best:
