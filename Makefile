@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 CONFIG := configs/demo_edsr_x2.py
 WORK := work_dirs/demo_edsr_x2
 PHOTO := data/demo/benchmark/Demo/HR/astronaut.png
-# Constraints go to isolated builds as well: basicsr asks for torch to build itself.
-export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+# In the environment, so that constraints reach isolated builds as well: basicsr asks
+# for torch to build itself. Relative, since pip takes a space for the end of a path.
+export PIP_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test lint format setup clean
