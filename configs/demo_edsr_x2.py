@@ -20,4 +20,8 @@ optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = dict(
     _delete_=True, type='CosineAnnealingLR', by_epoch=False, T_max=1000, eta_min=1e-5
 )
-default_hooks = dict(logger=dict(interval=50), checkpoint=dict(interval=250))
+default_hooks = dict(
+    logger=dict(interval=50),
+    checkpoint=dict(interval=250),
+    visualization=dict(interval=1),
+)

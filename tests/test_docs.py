@@ -107,6 +107,8 @@ def at_home(sandbox, monkeypatch):
 def test_command(at_home, page, line, monkeypatch):
     """In the order of the pages: a test uses what training left."""
     words = shlex.split(line)
+    if '--compile' in words and ' ' in torch.__file__:
+        pytest.skip("torch.compile fails where torch's own path has a space")
     assert words[0] == 'python', line
     monkeypatch.setattr(sys, 'argv', [*words[1:]])
     if words[1] == 'tools/train.py':

@@ -10,11 +10,12 @@ default_hooks = dict(
         type='sr_plugins.CheckpointHook', interval=5000, save_best='edsr_y/PSNR'
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    # Every fifth validation image.
+    visualization=dict(type='BasicVisualizationHook', interval=5, on_test=False),
 )
 custom_hooks = [
     # BasicSR's decay of 0.999, with a warm-up that forgets the initial weights.
     dict(type='EMAHook', ema_type='MomentumAnnealingEMA', momentum=0.001, gamma=100),
-    dict(type='BasicVisualizationHook', interval=5, on_test=False),
     dict(type='sr_plugins.LearningCurveHook'),
 ]
 

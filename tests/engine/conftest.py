@@ -22,7 +22,7 @@ TINY = {
     'default_hooks.logger.interval': 1,
     'default_hooks.checkpoint.interval': 2,
     'log_processor.window_size': 1,
-    'custom_hooks.1.interval': 1,
+    'default_hooks.visualization.interval': 1,
 }
 
 

@@ -37,7 +37,7 @@ def test_one_step(name, tiny_data, tmp_path):
             'val_dataloader.dataset.indices': 1,
             'train_dataloader.dataset.pipeline.1.lr_patch_size': 6,
             'train_cfg.max_iters': 1,
-            'custom_hooks.1.interval': 1,
+            'default_hooks.visualization.interval': 1,
         },
     )
     runner = build_runner(cfg)

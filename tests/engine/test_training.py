@@ -91,6 +91,8 @@ def test_ema_moves_and_is_what_is_saved(train, tmp_path, compiled, monkeypatch):
     """With `--compile` too: the averaged weights follow the trained ones."""
     if compiled and not shutil.which('c++') and not shutil.which('g++'):
         pytest.skip('torch.compile on the CPU needs a C++ compiler')
+    if compiled and ' ' in torch.__file__:
+        pytest.skip("torch.compile fails where torch's own path has a space")
     torch._dynamo.reset()
     graphs = torch._dynamo.utils.counters['stats']
     graphs.clear()
