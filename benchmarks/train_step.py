@@ -208,7 +208,7 @@ def run_side(side: str, folder: Path, iterations: int) -> None:
 
 
 def cpu_seconds() -> tuple[float, float]:
-    """CPU time of all programs on this machine, and of finished ones of ours."""
+    """CPU time of all programs of the machine, and of finished ones of ours."""
     user, nice, system = map(int, Path('/proc/stat').read_text().split()[1:4])
     ours = os.times()
     ticks = os.sysconf('SC_CLK_TCK')

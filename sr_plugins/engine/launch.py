@@ -225,7 +225,7 @@ def _share_batch(cfg: Config) -> None:
 
 
 def _limit_workers(cfg: Config) -> None:
-    """No more loader processes than this machine's cores can serve.
+    """No more loader processes than the machine's cores can serve.
 
     Data do not depend on their number.
     """
