@@ -9,6 +9,8 @@ PHOTO := data/demo/benchmark/Demo/HR/astronaut.png
 # for torch to build itself. Relative, since pip takes a space for the end of a path.
 export PIP_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Old pips otherwise let basicsr fetch its own torch, past all constraints.
+export PIP_USE_PEP517 := 1
 
 .PHONY: demo test lint format setup clean
 

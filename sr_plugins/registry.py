@@ -7,8 +7,6 @@ below on the first look-up.
 
 from mmengine import registry as root
 
-from . import compat  # noqa: F401  (repairs go before any upstream import)
-
 
 class _NetworkRegistry(root.Registry):
     """Networks are also found by their bare names from mmagic's registry.

@@ -120,3 +120,17 @@ def test_the_package_itself_is_light():
         [sys.executable, '-c', code], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    'name', sorted(p.parent.name for p in PACKAGE.glob('[a-z]*/__init__.py'))
+)
+def test_every_package_can_be_imported_first(name):
+    """Whatever order the imports inside have, the repairs are in place."""
+    done = subprocess.run(
+        [sys.executable, '-c', f'import sr_plugins.{name}'],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr

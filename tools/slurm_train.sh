@@ -13,7 +13,7 @@ JOB_NAME=$2
 CONFIG=$3
 shift 3
 GPUS=${GPUS:-8}
-GPUS_PER_NODE=${GPUS_PER_NODE:-8}
+GPUS_PER_NODE=${GPUS_PER_NODE:-$((GPUS < 8 ? GPUS : 8))}
 # SRUN_ARGS holds several words on purpose.
 # shellcheck disable=SC2086
 exec srun -p "$PARTITION" \

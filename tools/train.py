@@ -33,7 +33,7 @@ def parse_args() -> argparse.Namespace:
         const=True,
         default=False,
         metavar='PATH',
-        help='go on from the newest readable checkpoint of the work folder, or PATH',
+        help='go on from the furthest readable checkpoint of the work folder, or PATH',
     )
     parser.add_argument(
         '--amp', choices=('bf16', 'fp16'), help='mixed precision; fp16 needs a GPU'

@@ -2,7 +2,7 @@
 
 from .dialects import FAMILIES, Dialect, Family
 from .load import CheckpointMismatchError, LoadReport, load
-from .resume import find_resumable, last_readable
+from .resume import find_resumable, last_readable, require_resumable, set_aside
 
 __all__ = [
     'FAMILIES',
@@ -13,4 +13,6 @@ __all__ = [
     'find_resumable',
     'last_readable',
     'load',
+    'require_resumable',
+    'set_aside',
 ]

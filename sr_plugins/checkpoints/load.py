@@ -72,9 +72,18 @@ def load(
     state = _unwrap(source, where)
     ours = network.state_dict()
     name = type(network).__name__
-    family, dialect = _recognise(state, name)
+    # Names that are ours already need no dialect: those of a new network may look like
+    # another's.
+    known = state.keys() == ours.keys() and name not in FAMILIES
+    family, dialect = (None, None) if known else _recognise(state, name)
     dialect_name = 'sr_plugins'
     means = {}
+    if family is FAMILIES['EDSR'] and _is_ambiguous(source, state):
+        raise CheckpointMismatchError(
+            f'Expected {where} to show whose EDSR it holds, but got one of scale 1 '
+            f"under BasicSR's `params`, whose names are ours: its images may be of "
+            f'[0, 255] or of [0, 1]. Load the inner dict of a network of [0, 1] itself.'
+        )
     if family is not None and dialect is not None:
         dtype = next(network.parameters()).dtype
         means = family.stored_means(state)
@@ -83,7 +92,7 @@ def load(
         if family.network != name:
             raise CheckpointMismatchError(
                 f'Expected {where} to hold weights of {name}, but got '
-                f'{family.describe(state)}.'
+                f'{_describe(family, state)}.'
             )
     fits = {k: v for k, v in state.items() if k in ours and v.shape == ours[k].shape}
     report = LoadReport(
@@ -135,6 +144,12 @@ def _unwrap(source: Mapping[str, Any], where: str) -> dict[str, Tensor]:
     return state
 
 
+def _is_ambiguous(source: Mapping[str, Any], state: Mapping[str, Tensor]) -> bool:
+    """BasicSR's EDSR differs from ours in range, and in names of the upsampler only."""
+    wrapped = 'state_dict' not in source and {'params', 'params_ema'} & set(source)
+    return bool(wrapped) and not any(k.startswith(('upsample', 'tail')) for k in state)
+
+
 def _recognise(
     state: Mapping[str, Tensor], preferred: str
 ) -> tuple[Family | None, Dialect | None]:
@@ -159,10 +174,7 @@ def _complaint(
     wanted, found = name, 'weights under unknown names'
     if family is not None:
         wanted = family.describe(ours)
-        try:
-            found = f'{family.describe(state)} ({report.dialect} names)'
-        except KeyError as error:
-            found = f'{family.network} weights without {error}'
+        found = f'{_describe(family, state)} ({report.dialect} names)'
     lines = [f'Expected {where} to hold {wanted}, but got {found}.']
     lines += _listing('missing', report.missing)
     lines += _listing('unexpected', report.unexpected)
@@ -172,6 +184,13 @@ def _complaint(
     ]
     lines += _listing('of another shape', shapes)
     return '\n'.join(lines)
+
+
+def _describe(family: Family, state: Mapping[str, Tensor]) -> str:
+    try:
+        return family.describe(state)
+    except KeyError as error:
+        return f'{family.network} weights without {error}'
 
 
 def _listing(title: str, names: 'tuple[str, ...] | list[str]') -> list[str]:

@@ -1,6 +1,8 @@
 """Which checkpoint of a work folder to go on from after any kind of stop."""
 
+import logging
 import re
+import time
 from pathlib import Path
 
 from mmengine.logging import print_log
@@ -36,15 +38,59 @@ def last_readable(work_dir: str | Path) -> Path:
             torch_load(path)
         except (ValueError, OSError) as error:
             damaged.append(path.name)
-            print_log(f'Passing over a damaged checkpoint: {error}', 'current', 30)
+            print_log(
+                f'Passing over a damaged checkpoint: {error}',
+                'current',
+                logging.WARNING,
+            )
             continue
         if damaged:
             print_log(
-                f'Resuming from {path}, the newest readable checkpoint.', 'current', 30
+                f'Resuming from {path}, the newest readable checkpoint.',
+                'current',
+                logging.WARNING,
             )
         return path
     detail = f' but damaged files ({", ".join(damaged)})' if damaged else ''
     raise FileNotFoundError(
         f'Expected `--resume` to find iter_*.pth in {work_dir}, but there is '
         f'nothing{detail}. Start without `--resume`, or name a file: `--resume PATH`.'
+    )
+
+
+def require_resumable(path: str | Path) -> None:
+    """Raise unless `path` holds the state of a training, not only its weights.
+
+    Raises:
+        ValueError: when it does not, or is damaged.
+        FileNotFoundError: when there is no such file.
+    """
+    content = torch_load(path)
+    missing = {'optimizer', 'message_hub', 'meta'} - set(content)
+    if missing:
+        raise ValueError(
+            f'Expected `--resume` to name a training checkpoint (iter_N.pth), but got '
+            f'{path}, which has no {", ".join(sorted(missing))}. To start a new '
+            f'training from its weights: `--cfg-options load_from={path}`.'
+        )
+
+
+def set_aside(work_dir: str | Path) -> None:
+    """Move checkpoints of an earlier training out of the way of a new one.
+
+    Else `--resume` could go on from them, being further on.
+    """
+    work_dir = Path(work_dir)
+    if not find_resumable(work_dir):
+        return
+    folder = work_dir / time.strftime('earlier_%Y%m%d_%H%M%S')
+    folder.mkdir(exist_ok=True)
+    for path in (*work_dir.glob('*.pth'), work_dir / 'last_checkpoint'):
+        if path.exists():
+            path.rename(folder / path.name)
+    print_log(
+        f'Checkpoints of an earlier training in {work_dir} are now in {folder.name}. '
+        f'To go on with one: `--resume`.',
+        'current',
+        logging.WARNING,
     )

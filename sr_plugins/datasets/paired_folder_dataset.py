@@ -1,5 +1,6 @@
 """Pairs of HR and LR images in the folder layout of DIV2K and the benchmark sets."""
 
+from collections import Counter
 from pathlib import Path
 
 from mmagic.datasets import BasicImageDataset
@@ -72,8 +73,16 @@ class PairedFolderDataset(BasicImageDataset):
                 f'Expected HR images (.png, .jpg, ...) in {self.hr_folder}, but there '
                 f'are none. {self._remedy()}'
             )
-        present = {path.name for path in self.lr_folder.iterdir()}
-        lonely = [s for s in samples if Path(s['img_path']).name not in present]
+        counts = Counter(sample['key'] for sample in samples)
+        twice = [key for key, count in counts.items() if count > 1]
+        if twice:
+            raise ValueError(
+                f'Expected images of different names in {self.hr_folder}, but got '
+                f'several named {", ".join(twice[:_SHOWN])}. Rename or remove some.'
+            )
+        # HR and LR files may have different endings.
+        present = {path.stem: str(path) for path in self.lr_folder.iterdir()}
+        lonely = [s for s in samples if Path(s['img_path']).stem not in present]
         if lonely:
             pairs = ', '.join(
                 f'{Path(s["gt_path"]).name} (no {Path(s["img_path"]).name})'
@@ -84,7 +93,14 @@ class PairedFolderDataset(BasicImageDataset):
                 f'{self.hr_folder}, but {len(lonely)} of {len(samples)} have none: '
                 f'{pairs}{", ..." if len(lonely) > _SHOWN else ""}. {self._remedy()}'
             )
-        return [{**sample, 'scale': self.scale} for sample in samples]
+        return [
+            {
+                **sample,
+                'img_path': present[Path(sample['img_path']).stem],
+                'scale': self.scale,
+            }
+            for sample in samples
+        ]
 
     def __getitem__(self, idx: int) -> dict:
         """The sample, random choices drawn as its index says (`SeededIndex`)."""

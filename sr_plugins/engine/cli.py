@@ -17,8 +17,11 @@ def plain_errors() -> Iterator[None]:
         yield
     except (ValueError, TypeError, OSError) as error:
         text = str(getattr(error, 'strerror', None) or error)
-        if not text.startswith('Expected '):
+        # A loader process sends its traceback as text, the message at its end.
+        _, _, inner = text.rpartition(f'\n{type(error).__name__}: ')
+        if not inner.startswith('Expected '):
             raise
-        sys.exit(f'{Path(sys.argv[0]).name}: {error}')
+        shown = inner if inner != text else error
+        sys.exit(f'{Path(sys.argv[0]).name}: {shown}')
     except KeyboardInterrupt:
         sys.exit(130)

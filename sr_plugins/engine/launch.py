@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import (
+    broadcast_object_list,
     get_world_size,
     init_dist,
     is_distributed,
@@ -19,8 +20,8 @@ from mmengine.runner import Runner
 from torch.cuda import is_available as has_cuda
 
 from .. import registry
-from ..checkpoints import last_readable
-from ..fileio import remove_leftovers, torch_load
+from ..checkpoints import last_readable, load, require_resumable, set_aside
+from ..fileio import remove_leftovers
 
 AMP_WRAPPERS = {
     'bf16': {'type': 'sr_plugins.BFloat16OptimWrapper'},
@@ -67,8 +68,19 @@ def load_config(
             f'The configs of sr_plugins are in its folder `configs`.'
         )
     cfg = Config.fromfile(path)
-    if cfg_options:
-        cfg.merge_from_dict(cfg_options)
+    cfg_options = dict(cfg_options or {})
+    for key in ('scale', 'lr_patch_size'):
+        if key in cfg_options:
+            raise ValueError(
+                f'Expected `--cfg-options` to name what {key} was put into, but got '
+                f'{key} itself, which the config has used already. Write a config '
+                f'with another {key}.'
+            )
+    data_root = data_root or cfg_options.pop('data_root', None)
+    if 'global_batch_size' in cfg_options and 'train_dataloader' in cfg:
+        batch_size = cfg_options['global_batch_size']
+        cfg_options.setdefault('train_dataloader.batch_size', batch_size)
+    cfg.merge_from_dict(cfg_options)
     cfg.launcher = launcher
     cfg.work_dir = str(work_dir or cfg.get('work_dir') or f'work_dirs/{path.stem}')
     if data_root is not None:
@@ -80,6 +92,8 @@ def load_config(
         randomness['seed'] = seed
     if deterministic:
         randomness['deterministic'] = True
+        # Without it torch refuses matrix products on a GPU.
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
     if amp is not None:
         if amp == 'fp16' and not has_cuda():
             raise ValueError(
@@ -101,25 +115,45 @@ def build_runner(cfg: Config, resume: str | bool = False) -> Runner:
         resume: True goes on from the furthest readable checkpoint of the work folder,
             a path from that file.
 
+    A new training sets the checkpoints of an earlier one in the work folder aside.
+    `load_from` in the config may be weights of any dialect; what fits is taken.
+
     Raises:
         FileNotFoundError: when there is nothing to resume from.
         OSError: when the work folder cannot be written.
-        ValueError: when the global batch cannot be shared evenly among the ranks.
+        ValueError: when the file is not one to resume from, or the global batch
+            cannot be shared evenly among the ranks.
     """
     _require_writable(cfg.work_dir)
-    if resume:
-        if resume is True:
-            resume = str(last_readable(cfg.work_dir))
-        else:
-            torch_load(resume)  # fails now, with a message, rather than half-way
-        cfg.load_from, cfg.resume = resume, True
     if cfg.launcher != 'none' and not is_distributed():
         init_dist(cfg.launcher, **cfg.env_cfg.get('dist_cfg', {}))
-    if resume and is_main_process():
-        remove_leftovers(cfg.work_dir)
+    weights = None
+    if resume:
+        cfg.load_from, cfg.resume = _choose_checkpoint(cfg.work_dir, resume), True
+    elif 'train_dataloader' in cfg:
+        weights, cfg.load_from = cfg.get('load_from'), None
+        if is_main_process():
+            set_aside(cfg.work_dir)
     _share_batch(cfg)
     _limit_workers(cfg)
-    return Runner.from_cfg(cfg)
+    runner = Runner.from_cfg(cfg)
+    if weights is not None:
+        report = load(runner.model, weights, strict=False)
+        runner.logger.info(f'Weights from {weights}: {report}')
+    return runner
+
+
+def _choose_checkpoint(work_dir: str, resume: str | bool) -> str:
+    """Where to go on from, as the main process finds it."""
+    choice = [resume]
+    if is_main_process():
+        if resume is True:
+            choice = [str(last_readable(work_dir))]
+        else:
+            require_resumable(resume)
+        remove_leftovers(work_dir)
+    broadcast_object_list(choice)
+    return choice[0]
 
 
 def build_test_runner(
@@ -141,6 +175,8 @@ def build_test_runner(
             cfg.pop(key, None)
     for key in ('optim_wrapper', 'param_scheduler', 'global_batch_size'):
         cfg.pop(key, None)
+    # The Runner would load these over the weights under test.
+    cfg.load_from, cfg.resume = None, False
     cfg.test_cfg.update(datasets=datasets, bicubic=bicubic)
     # Weights are those of the file: neither an EMA of them nor curves.
     cfg.default_hooks.pop('checkpoint', None)
@@ -199,8 +235,8 @@ def _require_writable(work_dir: str) -> None:
     except OSError as error:
         raise type(error)(
             error.errno,
-            f'Expected the work folder to be writable, but {error.strerror}. Choose '
-            f'another one with `--work-dir`',
+            f'Expected the output folder to be writable, but got '
+            f'{error.strerror!r}. Choose another one with `--work-dir` or `--out`',
             work_dir,
         ) from error
 
@@ -214,6 +250,13 @@ def _share_batch(cfg: Config) -> None:
     total = cfg.get('global_batch_size')
     if total is None or 'train_dataloader' not in cfg:
         return
+    batch_size = cfg.train_dataloader.batch_size
+    if batch_size != total:
+        raise ValueError(
+            f'Expected `train_dataloader.batch_size` to be what `global_batch_size` '
+            f'is, but got {batch_size} and {total}. Set `global_batch_size` alone: it '
+            f'is shared among the processes.'
+        )
     ranks = get_world_size()
     if total % ranks:
         raise ValueError(

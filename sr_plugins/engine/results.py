@@ -1,7 +1,9 @@
 """Tables of benchmark results, for people and for programs."""
 
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 from ..fileio import write_text
 
@@ -35,10 +37,22 @@ def write_results(
     """Write `results.json` (with every image) and `results.md`; return the table."""
     table = format_table(results, label)
     document = {'method': label, **details, 'sets': results}
-    write_text(Path(folder, 'results.json'), json.dumps(document, indent=2) + '\n')
+    write_text(
+        Path(folder, 'results.json'),
+        json.dumps(_plain(document), indent=2, allow_nan=False) + '\n',
+    )
     notes = ''.join(f'- {key}: {value}\n' for key, value in details.items())
     write_text(Path(folder, 'results.md'), f'# {label}\n\n{notes}\n{table}\n')
     return table
+
+
+def _plain(value: Any) -> Any:
+    """With None for infinity and NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _cell(key: str, value: float | None) -> str:

@@ -202,3 +202,33 @@ def test_truncated_file(missing, tmp_path):
 def test_missing_file():
     with pytest.raises(FileNotFoundError, match=r'no-such\.pth'):
         checkpoints.load(edsr(), 'no-such.pth')
+
+
+def test_names_of_another_family_in_a_network_of_ones_own():
+    """`conv_first` and `conv_after_body` do not make an EDSR."""
+
+    class MyNet(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv_first = torch.nn.Conv2d(3, 8, 3)
+            self.conv_after_body = torch.nn.Conv2d(8, 8, 3)
+
+    source, target = MyNet(), MyNet()
+    checkpoints.load(target, source.state_dict())
+    assert torch.equal(target.conv_first.weight, source.conv_first.weight)
+
+
+def test_part_of_another_network_in_csnln():
+    """An EDSR without its first layer is described as far as it goes."""
+    state = edsr().state_dict()
+    state = {k: v for k, v in state.items() if not k.startswith('conv_first')}
+    state['conv_first.bias'] = torch.zeros(8)
+    with pytest.raises(CheckpointMismatchError, match="EDSR weights without 'conv_fi"):
+        checkpoints.load(CSNLN(2), state)
+
+
+def test_edsr_of_scale_1_in_a_file_of_basicsr_is_ambiguous():
+    state = edsr(scale=1).state_dict()
+    with pytest.raises(CheckpointMismatchError, match=r'\[0, 255\] or of \[0, 1\]'):
+        checkpoints.load(edsr(scale=1), {'params': state})
+    checkpoints.load(edsr(scale=1), state)

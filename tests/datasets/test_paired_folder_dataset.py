@@ -103,3 +103,19 @@ def test_truncated_png_is_named(data, part, keep):
 def test_wrong_scale(tiny_data):
     with pytest.raises(ValueError, match='one of 1, 2, 3, 4, but got 8'):
         PairedFolderDataset(8, tiny_data, **TRAIN)
+
+
+def test_endings_may_differ(data):
+    path = data / 'benchmark/Tiny/HR/photo0.png'
+    image = cv2.imread(str(path))
+    path.unlink()
+    cv2.imwrite(str(path.with_suffix('.BMP')), image)
+    dataset = PairedFolderDataset(2, data, **TEST, pipeline=LOAD)
+    np.testing.assert_array_equal(dataset[0]['gt'], image[:60, :66, ::-1])
+
+
+def test_two_images_of_one_name(data):
+    folder = data / 'benchmark/Tiny/HR'
+    shutil.copy(folder / 'photo1.png', folder / 'photo1.bmp')
+    with pytest.raises(ValueError, match='several named photo1'):
+        PairedFolderDataset(2, data, **TEST)

@@ -130,3 +130,25 @@ def test_written_results(tmp_path):
     assert document['config'] == 'a.py'
     assert document['sets'] == RESULTS
     assert TABLE in Path(tmp_path, 'results.md').read_text()
+
+
+def test_infinite_scores_make_valid_json(tmp_path):
+    results = {'A': {'metrics': {'rgb/PSNR': float('inf')}, 'images': []}}
+    write_results(results, tmp_path, 'perfect')
+    text = Path(tmp_path, 'results.json').read_text()
+    assert json.loads(text, parse_constant=pytest.fail)['sets']['A']['metrics'] == {
+        'rgb/PSNR': None
+    }
+
+
+def test_the_named_weights_are_tested(tiny_config, weights, tmp_path):
+    """Not those that the config starts training from."""
+    other = EDSR(2, mid_channels=8, num_blocks=2)
+    torch.nn.init.zeros_(other.conv_last.weight)
+    torch.save({'state_dict': other.state_dict()}, tmp_path / 'start.pth')
+    cfg = tiny_config({'load_from': str(tmp_path / 'start.pth')})
+    runner = build_test_runner(cfg, datasets=['Tiny'])
+    checkpoints.load(runner.model, weights)
+    runner.test()
+    expected = torch.load(weights, weights_only=True)['conv_last.weight']
+    assert torch.equal(runner.model.generator.conv_last.weight, expected)

@@ -1,8 +1,13 @@
 """Options that reach the config, and complaints before anything is built."""
 
+from pathlib import Path
+
 import pytest
+import torch
 
 from sr_plugins.engine import build_runner, check_types, load_config
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
 
 
 def test_options(tiny_config):
@@ -97,3 +102,29 @@ def test_no_more_workers_than_cores(tiny_config, monkeypatch):
     build_runner(cfg)
     assert cfg.train_dataloader.num_workers == 2
     assert cfg.val_dataloader.persistent_workers is False
+
+
+def test_batch_size_of_the_loader_alone(tiny_config):
+    cfg = tiny_config({'train_dataloader.batch_size': 5})
+    with pytest.raises(ValueError, match=r'got 5 and 2\. Set `global'):
+        build_runner(cfg)
+
+
+@pytest.mark.parametrize('key', ['scale', 'lr_patch_size'])
+def test_options_that_come_too_late(tiny_config, key):
+    with pytest.raises(ValueError, match=f'got {key} itself'):
+        tiny_config({key: 3})
+
+
+def test_data_root_among_the_options(tiny_config):
+    cfg = load_config(
+        CONFIGS / 'demo_edsr_x2.py', cfg_options={'data_root': '/elsewhere'}
+    )
+    assert cfg.train_dataloader.dataset.data_root == '/elsewhere'
+
+
+def test_resume_from_weights_alone(tiny_config, tmp_path):
+    path = tmp_path / 'best.pth'
+    torch.save({'state_dict': {}, 'meta': {}}, path)
+    with pytest.raises(ValueError, match='to name a training checkpoint'):
+        build_runner(tiny_config(), resume=str(path))

@@ -1,6 +1,7 @@
 """Training in a real Runner: what is written, averaged, kept, logged and resumed."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 import torch._dynamo
 from mmengine.hooks import Hook
 
+from sr_plugins.archs import EDSR
 from sr_plugins.engine import build_runner
 from sr_plugins.engine.hooks.learning_curve_hook import read_scalars
 
@@ -281,3 +283,60 @@ def test_no_checkpoint_is_lost_when_the_interval_changes(train, tmp_path):
     )
     steps = {int(p.stem[5:]) for p in (tmp_path / 'run').glob('iter_*.pth')}
     assert steps == set(range(1, 9))
+
+
+def test_new_training_in_the_same_folder(train, tmp_path):
+    """The old one's checkpoints are kept aside, its curve ends."""
+    train({'train_cfg.max_iters': 6})
+    train({'train_cfg.max_iters': 4}, seed=1)
+    folder = tmp_path / 'run'
+    assert {p.name for p in folder.glob('iter_*.pth')} == {'iter_2.pth', 'iter_4.pth'}
+    (earlier,) = folder.glob('earlier_*')
+    assert (earlier / 'iter_6.pth').exists()
+    assert list(read_scalars(folder)['loss']) == [1, 2, 3, 4]
+
+
+def test_best_of_another_folder_is_no_measure(train, tmp_path):
+    train({'train_cfg.max_iters': 3}, work_dir='first')
+    checkpoint = tmp_path / 'first' / 'iter_2.pth'
+    content = load(checkpoint)
+    content['message_hub']['runtime_info']['best_score'] = 99.0
+    torch.save(content, checkpoint)
+    train(work_dir='second', resume=str(checkpoint))
+    assert (tmp_path / 'second' / 'best.pth').exists()
+
+
+def test_load_from_takes_any_dialect(train, tmp_path):
+    """Published names and range; the first step starts from those weights."""
+    source = build_published(tmp_path / 'published.pt')
+    options = {
+        'load_from': str(tmp_path / 'published.pt'),
+        'optim_wrapper.optimizer.lr': 0.0,
+        'train_cfg.max_iters': 1,
+    }
+    runner = train(options)
+    weights = runner.model.generator.state_dict()
+    for key, value in source.state_dict().items():
+        torch.testing.assert_close(weights[key], value)
+
+
+def build_published(path):
+    """A tiny EDSR for [0, 255] under the published names; gives it in our form."""
+    torch.manual_seed(9)
+    network = EDSR(2, mid_channels=8, num_blocks=2)
+    state = {}
+    for key, value in network.state_dict().items():
+        key = re.sub(r'body\.(\d+)\.conv(\d)', _published_block, key)
+        key = key.replace('conv_after_body', 'body.2').replace('conv_first', 'head.0')
+        key = key.replace('upsample.0.upsample_conv', 'tail.0.0')
+        key = key.replace('conv_last', 'tail.1')
+        factor = {'head.0.weight': 1 / 255, 'tail.1.weight': 255, 'tail.1.bias': 255}
+        state[key] = value * factor.get(key, 1)
+    mean = 255 * torch.tensor([0.4488, 0.4371, 0.4040])
+    state |= {'sub_mean.bias': -mean, 'add_mean.bias': mean}
+    torch.save(state, path)
+    return network
+
+
+def _published_block(match):
+    return f'body.{match[1]}.body.{0 if match[2] == "1" else 2}'

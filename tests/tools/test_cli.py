@@ -54,3 +54,10 @@ def test_interrupt():
     with pytest.raises(SystemExit) as stop, plain_errors():
         raise KeyboardInterrupt
     assert stop.value.code == 130
+
+
+def test_a_mistake_that_a_loader_process_found():
+    text = 'Caught ValueError in worker 0.\nTraceback\nValueError: Expected a to be b.'
+    with pytest.raises(SystemExit) as stop, plain_errors():
+        raise ValueError(text)
+    assert str(stop.value.code).endswith(': Expected a to be b.')

@@ -1,6 +1,7 @@
 """Checkpoints that a kill at any moment cannot spoil."""
 
 from bisect import bisect
+from pathlib import Path
 
 from mmengine.hooks import CheckpointHook as BaseCheckpointHook
 
@@ -46,6 +47,12 @@ class CheckpointHook(BaseCheckpointHook):
             save_best=save_best,
             rule=None if save_best is None else 'greater',
         )
+
+    def before_train(self, runner) -> None:
+        super().before_train(runner)
+        # Resumed into another folder: the best of that one is still to come.
+        if not Path(self.out_dir, BEST).exists():
+            runner.message_hub.runtime_info.pop('best_score', None)
 
     def after_train_iter(
         self, runner, batch_idx: int, data_batch=None, outputs=None

@@ -1,6 +1,7 @@
 """A picture of how the training went."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.dist import master_only
@@ -38,19 +39,34 @@ class LearningCurveHook(Hook):
 
 
 def read_scalars(work_dir: str | Path) -> dict[str, dict[int, float]]:
-    """Logged numbers by name and step; of a step logged twice, the later one."""
+    """Logged numbers by name and step.
+
+    A run replaces what earlier ones logged from its first step on: a resumed run goes
+    on with their curve, a new one starts afresh.
+    """
     scalars: dict[str, dict[int, float]] = {}
     # Folders are named by their time of start, so their order is that of the runs.
     for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
-        for line in path.read_text().splitlines():
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # the last line of a run that was killed
+        entries = list(_entries(path))
+        start = min((entry['step'] for entry in entries), default=float('inf'))
+        for curve in scalars.values():
+            for step in [step for step in curve if step >= start]:
+                del curve[step]
+        for entry in entries:
             for name, value in entry.items():
-                if isinstance(value, int | float) and 'step' in entry:
+                if isinstance(value, int | float):
                     scalars.setdefault(name, {})[entry['step']] = value
     return scalars
+
+
+def _entries(path: Path) -> Iterator[dict]:
+    for line in path.read_text().splitlines():
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # the last line of a run that was killed
+        if 'step' in entry:
+            yield entry
 
 
 def _draw(path: Path, panels: dict[str, dict[int, float]]) -> None:

@@ -78,11 +78,12 @@ class BenchmarkLoop(BaseLoop):
         self.names = list(datasets) if datasets else present
         missing = [name for name in self.names if name not in present]
         if missing or not self.names:
+            kind = 'div2k' if missing == ['DIV2K'] else 'benchmark'
             raise FileNotFoundError(
-                f'Expected benchmark sets {", ".join(missing) or "of any name"} at '
-                f'x{self.scale} in {Path(self.data_root, "benchmark")}, but found '
+                f'Expected test sets {", ".join(missing) or "of any name"} at '
+                f'x{self.scale} in {self.data_root}, but found '
                 f'{", ".join(present) or "none"}. Make one with `python '
-                f'tools/prepare_data.py benchmark --help`.'
+                f'tools/prepare_data.py {kind} --help`.'
             )
         self.results: dict[str, dict] = {}
         self.current = self.names[0]
