@@ -1,5 +1,6 @@
 """From a config file and command-line options to a Runner that is ready to go."""
 
+import atexit
 import difflib
 import os
 import tempfile
@@ -18,6 +19,7 @@ from mmengine.dist import (
 from mmengine.registry import Registry
 from mmengine.runner import Runner
 from torch.cuda import is_available as has_cuda
+from torch.distributed import destroy_process_group
 
 from .. import registry
 from ..checkpoints import last_readable, load, require_resumable, set_aside
@@ -127,6 +129,7 @@ def build_runner(cfg: Config, resume: str | bool = False) -> Runner:
     _require_writable(cfg.work_dir)
     if cfg.launcher != 'none' and not is_distributed():
         init_dist(cfg.launcher, **cfg.env_cfg.get('dist_cfg', {}))
+        atexit.register(_leave_group)
     weights = None
     if resume:
         cfg.load_from, cfg.resume = _choose_checkpoint(cfg.work_dir, resume), True
@@ -141,6 +144,12 @@ def build_runner(cfg: Config, resume: str | bool = False) -> Runner:
         report = load(runner.model, weights, strict=False)
         runner.logger.info(f'Weights from {weights}: {report}')
     return runner
+
+
+def _leave_group() -> None:
+    """Else threads of the process group can bring down a process that is done."""
+    if is_distributed():
+        destroy_process_group()
 
 
 def _choose_checkpoint(work_dir: str, resume: str | bool) -> str:

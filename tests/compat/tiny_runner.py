@@ -104,6 +104,9 @@ def main():
     rank = os.environ.get('RANK', '0')
     with open(os.path.join(args.work_dir, f'state_{rank}.json'), 'w') as file:
         json.dump(state, file)
+    if torch.distributed.is_initialized():
+        # Else its threads can bring down a process that is done.
+        torch.distributed.destroy_process_group()
 
 
 def declare_torchvision_operators():
