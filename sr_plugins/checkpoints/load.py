@@ -35,6 +35,14 @@ class LoadReport:
     unexpected: tuple[str, ...]
     mismatched: tuple[str, ...]
 
+    def summary(self) -> str:
+        """A few lines for a log."""
+        lines = [f'{len(self.loaded)} taken ({self.dialect} names)']
+        lines += _listing('missing', self.missing)
+        lines += _listing('unexpected', self.unexpected)
+        lines += _listing('of another shape', self.mismatched)
+        return '\n'.join(lines)
+
 
 def load(
     model: nn.Module,

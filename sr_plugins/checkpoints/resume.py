@@ -90,7 +90,7 @@ def set_aside(work_dir: str | Path) -> None:
             path.rename(folder / path.name)
     print_log(
         f'Checkpoints of an earlier training in {work_dir} are now in {folder.name}. '
-        f'To go on with one: `--resume`.',
+        f'To go on with that one instead: `--resume {folder}/iter_N.pth`.',
         'current',
         logging.WARNING,
     )

@@ -22,7 +22,7 @@ from torch.cuda import is_available as has_cuda
 from torch.distributed import destroy_process_group
 
 from .. import registry
-from ..checkpoints import last_readable, load, require_resumable, set_aside
+from ..checkpoints import last_readable, load, require_resumable
 from ..fileio import remove_leftovers
 
 AMP_WRAPPERS = {
@@ -117,7 +117,6 @@ def build_runner(cfg: Config, resume: str | bool = False) -> Runner:
         resume: True goes on from the furthest readable checkpoint of the work folder,
             a path from that file.
 
-    A new training sets the checkpoints of an earlier one in the work folder aside.
     `load_from` in the config may be weights of any dialect; what fits is taken.
 
     Raises:
@@ -135,14 +134,12 @@ def build_runner(cfg: Config, resume: str | bool = False) -> Runner:
         cfg.load_from, cfg.resume = _choose_checkpoint(cfg.work_dir, resume), True
     elif 'train_dataloader' in cfg:
         weights, cfg.load_from = cfg.get('load_from'), None
-        if is_main_process():
-            set_aside(cfg.work_dir)
     _share_batch(cfg)
     _limit_workers(cfg)
     runner = Runner.from_cfg(cfg)
     if weights is not None:
         report = load(runner.model, weights, strict=False)
-        runner.logger.info(f'Weights from {weights}: {report}')
+        runner.logger.info(f'Weights from {weights}: {report.summary()}')
     return runner
 
 

@@ -148,6 +148,9 @@ def test_not_strict_takes_what_fits():
         'upsample.1.upsample_conv.bias',
     }
     assert torch.equal(target.body[2].conv2.weight, source.body[2].conv2.weight)
+    summary = report.summary()
+    assert summary.startswith(f'{len(report.loaded)} taken (sr_plugins or mmagic')
+    assert 'missing: upsample.1.upsample_conv.weight' in summary
     assert not target.upsample[1].upsample_conv.weight.any()
 
 

@@ -296,6 +296,14 @@ def test_new_training_in_the_same_folder(train, tmp_path):
     assert list(read_scalars(folder)['loss']) == [1, 2, 3, 4]
 
 
+def test_a_call_that_fails_moves_nothing(train, tmp_path):
+    train({'train_cfg.max_iters': 3})
+    before = sorted((tmp_path / 'run').glob('*.pth'))
+    with pytest.raises(FileNotFoundError):
+        train({'train_dataloader.dataset.hr': 'nowhere'})
+    assert sorted((tmp_path / 'run').glob('*.pth')) == before
+
+
 def test_best_of_another_folder_is_no_measure(train, tmp_path):
     train({'train_cfg.max_iters': 3}, work_dir='first')
     checkpoint = tmp_path / 'first' / 'iter_2.pth'

@@ -3,8 +3,10 @@
 from bisect import bisect
 from pathlib import Path
 
+from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook as BaseCheckpointHook
 
+from ...checkpoints import set_aside
 from ...registry import HOOKS
 
 BEST = 'best.pth'
@@ -12,12 +14,13 @@ BEST = 'best.pth'
 
 @HOOKS.register_module()
 class CheckpointHook(BaseCheckpointHook):
-    """mmengine's hook for runs by iterations, with two differences.
+    """mmengine's hook for runs by iterations, with three differences.
 
     The best checkpoint has one stable name, `best.pth`, and is replaced in one step;
-    mmengine deletes the old one first. And where validation follows a step that is to
-    be saved, it comes first, so that no checkpoint lacks its own score: resumed from
-    one, a worse score could otherwise pass for the best.
+    mmengine deletes the old one first. Where validation follows a step that is to be
+    saved, it comes first, so that no checkpoint lacks its own score: resumed from one,
+    a worse score could otherwise pass for the best. And a new training sets the
+    checkpoints of an earlier one aside.
 
     Args:
         interval: iterations from one checkpoint to the next.
@@ -50,6 +53,9 @@ class CheckpointHook(BaseCheckpointHook):
 
     def before_train(self, runner) -> None:
         super().before_train(runner)
+        # Only now: a call that failed for its config or data has moved nothing.
+        if runner.iter == 0 and is_main_process():
+            set_aside(self.out_dir)
         # Resumed into another folder: the best of that one is still to come.
         if not Path(self.out_dir, BEST).exists():
             runner.message_hub.runtime_info.pop('best_score', None)
