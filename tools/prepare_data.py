@@ -7,20 +7,34 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from sr_plugins.preparation import prepare_benchmark, prepare_demo, prepare_div2k
+from sr_plugins.preparation import (
+    DIV2K_URL,
+    download_div2k,
+    prepare_benchmark,
+    prepare_demo,
+    prepare_div2k,
+)
 
 EXAMPLES = """examples:
   prepare_data.py demo
       ten photographs to train on, one to validate and two to test with, in
       data/demo; no download
+  prepare_data.py div2k --download
+      the published archives of DIV2K, in data/DIV2K
   prepare_data.py div2k --hr DIV2K_train_HR --valid-hr DIV2K_valid_HR
       the unpacked archives of DIV2K, or folders of any other photographs
   prepare_data.py benchmark --hr Set5/HR --name Set5
       a test set, in data/benchmark/Set5
 
-Low-resolution images are made as MATLAB's imresize makes them, bit for bit. A
-command that was stopped goes on where it was when it is run again.
+Low-resolution images are made as MATLAB's imresize makes them, bit for bit; those
+of --download are the published ones. A command that was stopped goes on where it
+was when it is run again.
 """
+HR = {
+    'type': Path,
+    'metavar': 'FOLDER',
+    'help': 'high-resolution images: PNG, JPEG, BMP, TIFF or WebP, 8 bits a channel',
+}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -38,7 +52,23 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     _add_common(demo, Path('data/demo'))
 
     div2k = commands.add_parser('div2k', help='DIV2K, or training images of your own')
-    _add_hr(div2k)
+    source = div2k.add_mutually_exclusive_group(required=True)
+    source.add_argument('--hr', **HR)
+    source.add_argument(
+        '--download',
+        action='store_true',
+        help='fetch the published images instead, also the low-resolution ones',
+    )
+    div2k.add_argument(
+        '--url',
+        metavar='URL',
+        help=f'with --download: the folder of the archives (default: {DIV2K_URL})',
+    )
+    div2k.add_argument(
+        '--keep-archives',
+        action='store_true',
+        help='with --download: keep the archives that were unpacked',
+    )
     div2k.add_argument(
         '--valid-hr',
         type=Path,
@@ -48,20 +78,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     _add_common(div2k, Path('data'))
 
     benchmark = commands.add_parser('benchmark', help='a test set, such as Set5')
-    _add_hr(benchmark)
+    benchmark.add_argument('--hr', required=True, **HR)
     benchmark.add_argument('--name', required=True, help='name of the set: Set5')
     _add_common(benchmark, Path('data'))
-    return parser.parse_args(argv)
-
-
-def _add_hr(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        '--hr',
-        type=Path,
-        required=True,
-        metavar='FOLDER',
-        help='high-resolution images: PNG, JPEG, BMP, TIFF or WebP, 8 bits a channel',
-    )
+    args = parser.parse_args(argv)
+    if args.command == 'div2k' and args.download and args.valid_hr:
+        div2k.error('argument --valid-hr: not allowed with argument --download')
+    if args.command == 'div2k' and not args.download:
+        for option in ('url', 'keep_archives'):
+            if getattr(args, option):
+                name = option.replace('_', '-')
+                div2k.error(f'argument --{name}: only allowed with --download')
+    return args
 
 
 def _add_common(parser: argparse.ArgumentParser, out: Path) -> None:
@@ -96,6 +124,10 @@ def main() -> int:
     try:
         if args.command == 'demo':
             report = prepare_demo(**common)
+        elif args.command == 'div2k' and args.download:
+            report = download_div2k(
+                args.out, args.scales, args.url or DIV2K_URL, args.keep_archives
+            )
         elif args.command == 'div2k':
             report = prepare_div2k(args.hr, valid_hr=args.valid_hr, **common)
         else:

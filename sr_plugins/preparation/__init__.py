@@ -4,14 +4,17 @@ Imports neither torch nor MMEngine, so that worker processes start quickly.
 """
 
 from .demo import prepare_demo
+from .download import DIV2K_URL, download_div2k
 from .folders import prepare_benchmark, prepare_div2k
 from .images import read_rgb
 from .imresize import crop_to_multiple, downscale, imresize
 from .runner import Report
 
 __all__ = [
+    'DIV2K_URL',
     'Report',
     'crop_to_multiple',
+    'download_div2k',
     'downscale',
     'imresize',
     'prepare_benchmark',
