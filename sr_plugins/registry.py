@@ -29,9 +29,17 @@ def _child(
 
 
 MODELS = _child('model', root.MODELS, 'archs', 'models', kind=_NetworkRegistry)
-DATASETS = _child('dataset', root.DATASETS, 'datasets')
-DATA_SAMPLERS = _child('data sampler', root.DATA_SAMPLERS, 'datasets')
-TRANSFORMS = _child('transform', root.TRANSFORMS, 'datasets')
+DATASETS = _child(
+    'dataset',
+    root.DATASETS,
+    'datasets.div2k_lmdb_dataset',
+    'datasets.paired_folder_dataset',
+)
+DATA_SAMPLERS = _child('data sampler', root.DATA_SAMPLERS, 'datasets.samplers')
+TRANSFORMS = _child(
+    'transform', root.TRANSFORMS, 'datasets.packing', 'datasets.transforms'
+)
+FUNCTIONS = _child('function', root.FUNCTIONS, 'datasets.packing')
 METRICS = _child('metric', root.METRICS, 'metrics')
 HOOKS = _child('hook', root.HOOKS, 'engine')
 LOOPS = _child('loop', root.LOOPS, 'engine')
@@ -41,6 +49,7 @@ OPTIM_WRAPPERS = _child('optim wrapper', root.OPTIM_WRAPPERS, 'engine')
 __all__ = [
     'DATASETS',
     'DATA_SAMPLERS',
+    'FUNCTIONS',
     'HOOKS',
     'LOG_PROCESSORS',
     'LOOPS',

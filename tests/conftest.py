@@ -1,10 +1,13 @@
 """Tiny data sets, and the repairs before anything imports torchvision."""
 
+import shutil
+
 import sr_plugins.compat  # noqa: F401  (torchmetrics imports torchvision)
 
 import pytest
 from skimage import data as photographs
 
+from sr_plugins.datasets.lmdb_store import create_store, plan_pairs
 from sr_plugins.preparation import prepare_benchmark, prepare_div2k
 from sr_plugins.preparation.images import write_png
 
@@ -31,6 +34,22 @@ def tiny_data(tmp_path_factory):
     assert not prepare_div2k(folder / 'hr', out=root).failed
     assert not prepare_benchmark(folder / 'tiny', 'Tiny', out=root).failed
     return root
+
+
+@pytest.fixture(scope='session')
+def tiny_stores(tiny_data, tmp_path_factory):
+    """A copy of `tiny_data` with stores of its training images, of layout `raw`."""
+    root = tmp_path_factory.mktemp('tiny stores') / 'data'
+    shutil.copytree(tiny_data, root)
+    make_stores(root)
+    return root
+
+
+def make_stores(root, **options):
+    """Make the stores of the training images of a data root."""
+    hr, lr = 'DIV2K/DIV2K_train_HR', 'DIV2K/DIV2K_train_LR_bicubic/X{scale}'
+    for plan in plan_pairs(root, hr, lr, (2, 3, 4), **options):
+        assert not create_store(plan).failed
 
 
 def _write(path, image):

@@ -3,12 +3,15 @@
 Configs set `scale` in each data set; folders and patches follow from it.
 """
 
+# Where training images come from: 'folder', or 'lmdb', which tools/create_lmdb.py makes
+# of the folders. The samples are the same; 'lmdb' reads a crop without its image.
+data = 'folder'
 data_root = 'data'
 lr_patch_size = 48
 global_batch_size = 16
 
 load = dict(type='sr_plugins.LoadImagePair')
-pack = dict(type='PackInputs', meta_keys=['scale'])
+pack = dict(type='sr_plugins.PackImagePair', meta_keys=['scale'])
 pair = ['img', 'gt']
 train_pipeline = [
     load,
@@ -26,6 +29,7 @@ train_dataloader = dict(
     num_workers=8,
     persistent_workers=True,
     drop_last=True,
+    collate_fn=dict(type='sr_plugins.stack_batch'),
     sampler=dict(type='sr_plugins.ResumableSampler'),
     dataset=dict(
         type='sr_plugins.PairedFolderDataset',

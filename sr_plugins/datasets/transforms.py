@@ -14,7 +14,9 @@ from ..registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class LoadImagePair(BaseTransform):
-    """Load `img_path` (LR) and, where there is one, `gt_path` (HR) as uint8 RGB.
+    """Load `img_path` (LR) and `gt_path` (HR), if they are there, as uint8 RGB.
+
+    An `img` or `gt` that the data set gives itself, from a store, is left unread.
 
     The HR image may be larger than `scale` times the LR image by less than `scale`
     pixels a side, as in the benchmark sets; it is cropped at the right and bottom.
@@ -34,23 +36,28 @@ class LoadImagePair(BaseTransform):
         self.cache = {} if cache else None
 
     def transform(self, results: dict) -> dict:
-        self._load(results, 'img')
-        if 'gt_path' in results:
-            self._load(results, 'gt')
+        for key in ('img', 'gt'):
+            if f'{key}_path' in results:
+                self._load(results, key)
+        if 'img' in results and 'gt' in results:
             results['gt'] = _crop_to_scale(results)
         return results
 
     def _load(self, results: dict, key: str) -> None:
-        path = results[f'{key}_path']
+        image = results.get(key)
+        if image is None:
+            image = results[key] = self._read(results[f'{key}_path'])
+        results[f'ori_{key}_shape'] = image.shape
+        results[f'{key}_channel_order'] = 'rgb'
+        results[f'{key}_color_type'] = 'color'
+
+    def _read(self, path: str) -> np.ndarray:
         image = None if self.cache is None else self.cache.get(path)
         if image is None:
             image = read_rgb(Path(path))
             if self.cache is not None:
                 self.cache[path] = image
-        results[key] = image
-        results[f'ori_{key}_shape'] = image.shape
-        results[f'{key}_channel_order'] = 'rgb'
-        results[f'{key}_color_type'] = 'color'
+        return image
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(cache={self.cache is not None})'
@@ -59,6 +66,8 @@ class LoadImagePair(BaseTransform):
 @TRANSFORMS.register_module()
 class PairedRandomCrop(BaseTransform):
     """Cut the same random place out of `img` (LR) and `gt` (HR).
+
+    Without an `img`, `gt` is cut where it would be with one.
 
     Args:
         lr_patch_size: side of the LR patch; the HR patch is `scale` times larger.
@@ -69,10 +78,14 @@ class PairedRandomCrop(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         size, scale = self.lr_patch_size, results['scale']
-        height, width = results['img'].shape[:2]
+        if 'img' in results:
+            height, width = results['img'].shape[:2]
+        else:
+            height, width = (side // scale for side in results['gt'].shape[:2])
         if min(height, width) < size:
+            name = results.get('img_path') or f'1 / {scale} of {results["gt_path"]}'
             raise ValueError(
-                f'Expected {results["img_path"]} to be at least {size} pixels a side '
+                f'Expected {name} to be at least {size} pixels a side '
                 f'for patches of that size, but got {height} x {width}. Remove it or '
                 f'set a smaller `lr_patch_size`.'
             )
@@ -80,9 +93,12 @@ class PairedRandomCrop(BaseTransform):
         top = np.random.randint(height - size + 1)  # noqa: NPY002
         left = np.random.randint(width - size + 1)  # noqa: NPY002
         for key, s in (('img', 1), ('gt', scale)):
+            if key not in results:
+                continue
             rows = slice(top * s, (top + size) * s)
             columns = slice(left * s, (left + size) * s)
-            # A copy, since mmagic's Flip works in place and the image may be cached.
+            # A copy, since mmagic's Flip works in place and the image may be cached; of
+            # an image in a store, this reads the crop.
             results[key] = results[key][rows, columns].copy()
         return results
 

@@ -83,6 +83,7 @@ def load_config(
         batch_size = cfg_options['global_batch_size']
         cfg_options.setdefault('train_dataloader.batch_size', batch_size)
     cfg.merge_from_dict(cfg_options)
+    _choose_data(cfg)
     cfg.launcher = launcher
     cfg.work_dir = str(work_dir or cfg.get('work_dir') or f'work_dirs/{path.stem}')
     if data_root is not None:
@@ -107,6 +108,17 @@ def load_config(
         cfg.setdefault('custom_hooks', []).append({'type': 'sr_plugins.CompileHook'})
     check_types(cfg)
     return cfg
+
+
+def _choose_data(cfg: Config) -> None:
+    """Let training take its images from stores, where `data` says so."""
+    data = cfg.get('data', 'folder')
+    if data not in ('folder', 'lmdb'):
+        raise ValueError(f"Expected `data` to be 'folder' or 'lmdb', but got {data!r}.")
+    if data == 'lmdb' and 'train_dataloader' in cfg:
+        dataset = cfg.train_dataloader.dataset
+        if dataset.type == 'sr_plugins.PairedFolderDataset':
+            dataset.type = 'sr_plugins.DIV2KLMDBDataset'
 
 
 def build_runner(cfg: Config, resume: str | bool = False) -> Runner:

@@ -1,5 +1,6 @@
 """Reading photographs of any kind, and writing files that are whole or absent."""
 
+import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 PART_SUFFIX = '.part'
@@ -24,8 +25,7 @@ def list_images(folder: Path) -> list[Path]:
     if not folder.is_dir():
         state = 'is a file' if folder.exists() else 'does not exist'
         raise ValueError(
-            f'Expected a folder with high-resolution images, but got {folder}, '
-            f'which {state}.'
+            f'Expected a folder with images, but got {folder}, which {state}.'
         )
     entries = sorted(entry for entry in folder.iterdir() if entry.name[0] != '.')
     images = [entry for entry in entries if entry.suffix.lower() in SUFFIXES]
@@ -49,21 +49,53 @@ def read_rgb(path: Path) -> np.ndarray:
     Raises:
         ValueError: The file is no image, broken, or has over 8 bits per channel.
     """
+    return _read_rgb(path, str(path))
+
+
+def decode_rgb(content: bytes) -> np.ndarray:
+    """Read what a file holds as `read_rgb` reads the file."""
+    return _read_rgb(io.BytesIO(content), 'it')
+
+
+def encode_png(image: np.ndarray, level: int) -> bytes:
+    """Give (H, W, 3) RGB as the content of a PNG file, compressed by `level`, 0-9."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, 'PNG', compress_level=level)
+    return file.getvalue()
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Give height and width of the array that `read_rgb` gives, from the header.
+
+    Raises:
+        ValueError: The file is no image.
+    """
     try:
         with Image.open(path) as image:
+            width, height = image.size
+            # The orientations that exchange rows and columns.
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f'Expected an image, but cannot read {path}.') from error
+    return (width, height) if turned else (height, width)
+
+
+def _read_rgb(source: 'Path | io.BytesIO', name: str) -> np.ndarray:
+    try:
+        with Image.open(source) as image:
             if _is_deep(image):
                 raise ValueError(
                     f'Expected 8 bits per channel, but got mode {image.mode} with '
-                    f'more in {path}. Convert the image to 8 bits first.'
+                    f'more in {name}. Convert the image to 8 bits first.'
                 )
             # A copy, since Pillow's own memory is read-only.
             return np.array(ImageOps.exif_transpose(image).convert('RGB'))
     except UnidentifiedImageError as error:
-        raise ValueError(f'Expected an image, but cannot read {path}.') from error
+        raise ValueError(f'Expected an image, but cannot read {name}.') from error
     # Pillow reports broken files with SyntaxError (PNG) and OSError (the others).
     except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise ValueError(
-            f'Expected a whole image, but reading {path} failed: {error}.'
+            f'Expected a whole image, but reading {name} failed: {error}.'
         ) from error
 
 

@@ -1,20 +1,15 @@
-"""Running jobs in several processes, so that they can be stopped and resumed."""
+"""Running the jobs of a data set, and telling what became of them."""
 
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 from tqdm import tqdm
 
 from .images import remove_parts
 from .jobs import Job, find_strangers, is_done, output_folders, run_job
+from .pool import run_in_processes
 
 _SHOWN_STRANGERS = 3
 
@@ -81,7 +76,6 @@ def run_jobs(jobs: Sequence[Job], workers: int, title: str) -> Report:
         remove_parts(folder)
     pending = [job for job in jobs if not is_done(job)]
     report = Report(kept=len(jobs) - len(pending), strangers=find_strangers(jobs))
-    workers = min(workers, len(pending))
     # disable=None: no bar where the output is no terminal.
     with tqdm(total=len(pending), desc=title, unit='image', disable=None) as bar:
 
@@ -98,53 +92,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, title: str) -> Report:
                 report.made += 1
             bar.update()
 
-        if workers > 1:
-            _run_in_pool(pending, workers, record)
-        else:
-            for job in pending:
-                record(job, lambda job=job: run_job(job))
+        for job, result in run_in_processes(run_job, pending, workers):
+            record(job, result)
     report.failed.sort()
     return report
-
-
-def _run_in_pool(
-    jobs: Sequence[Job],
-    workers: int,
-    record: Callable[[Job, Callable[[], None]], None],
-) -> None:
-    # Not forked: the caller may have threads (torch has), which a fork breaks.
-    executor = ProcessPoolExecutor(workers, get_context('spawn'), _start_worker)
-    try:
-        with _workers_ignore_interrupt():
-            futures = {executor.submit(run_job, job): job for job in jobs}
-        for future in as_completed(futures):
-            record(futures[future], future.result)
-    finally:
-        executor.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """Let this process end with its parent, even if that was killed."""
-
-    def leave() -> None:
-        parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=leave, daemon=True).start()
-
-
-@contextmanager
-def _workers_ignore_interrupt() -> Iterator[None]:
-    """Let processes that are started meanwhile ignore Ctrl-C.
-
-    The terminal sends it to all processes; the parent alone should act on it. The
-    new processes inherit the setting, which holds even while they still start.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -347,7 +347,7 @@ def test_bad_images_are_named_and_the_others_made(tmp_path):
 def test_missing_and_empty_folders_are_named(tmp_path):
     done = run_tool('div2k', '--hr', 'nowhere', cwd=tmp_path)
     assert done.returncode == 1
-    assert 'error: Expected a folder with high-resolution images' in done.stderr
+    assert 'error: Expected a folder with images' in done.stderr
     assert 'nowhere, which does not exist' in done.stderr
     assert not (tmp_path / 'data').exists()
 
