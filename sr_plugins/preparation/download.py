@@ -212,8 +212,9 @@ def _receive(response: HTTPResponse, part: Path, have: int, total: int | None) -
         ) as bar,
     ):
         while total is None or have < total:
+            left = CHUNK if total is None else min(CHUNK, total - have)
             try:
-                chunk = response.read1(CHUNK if total is None else total - have)
+                chunk = response.read1(left)
             except (OSError, HTTPException) as error:
                 raise _Failure(error) from error
             if not chunk:
