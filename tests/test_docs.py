@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 # In the order in which a user reads them: testing takes what training made.
 PAGES = [
     ROOT / 'README.md',
-    *(ROOT / f'docs/{page}.md' for page in ('installing', 'data', 'training')),
+    *(ROOT / f'docs/{p}.md' for p in ('installing', 'data', 'lmdb', 'training')),
     ROOT / 'docs/testing.md',
 ]
 # What runs elsewhere.

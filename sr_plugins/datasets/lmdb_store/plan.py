@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from PIL import Image
+
 from ...preparation.archives import check_space, show_bytes
-from ...preparation.images import encode_png, list_images, read_rgb, read_size
+from ...preparation.images import encode_png, list_images, read_rgb
 from . import raw
 from .files import DATA, LAYOUTS, PARTIAL, PNG_LEVEL, store_path
 
@@ -222,7 +225,7 @@ def _require_key(key: str, source: Path, layout: str) -> None:
 
 def _image_bytes(path: Path, layout: str, cut: Cut | None) -> list[int]:
     """Give the bytes of each image that is made of a file, uncompressed."""
-    height, width = read_size(path)
+    height, width = _read_size(path)
     shapes = [(height, width)]
     if cut is not None:
         shapes = [
@@ -234,9 +237,26 @@ def _image_bytes(path: Path, layout: str, cut: Cut | None) -> list[int]:
     return [raw.geometry(h, w, 3).total_bytes for h, w in shapes]
 
 
+def _read_size(path: Path) -> tuple[int, int]:
+    """Give the sides of an image from its header.
+
+    An orientation that exchanges them is not looked for, since the bytes are the same,
+    and Pillow reads the whole of a PNG file for it.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f'Expected an image, but cannot read {path}.') from error
+
+
 def _png_ratio(paths: Sequence[Path]) -> float:
     """Give compressed over plain size, from three of the images."""
-    chosen = [paths[i * (len(paths) - 1) // 2] for i in range(3)]
-    images = [read_rgb(path) for path in chosen]
-    compressed = sum(len(encode_png(image, PNG_LEVEL)) for image in images)
-    return compressed / sum(image.nbytes for image in images)
+    compressed = plain = 0
+    for place in range(3):
+        # One that is broken is named when its turn comes.
+        with suppress(ValueError):
+            image = read_rgb(paths[place * (len(paths) - 1) // 2])
+            compressed += len(encode_png(image, PNG_LEVEL))
+            plain += image.nbytes
+    return compressed / plain if plain else 1.0

@@ -28,6 +28,8 @@ VERSION = 1
 _FIELDS = struct.Struct('<8s5I8s')
 _CRC = struct.Struct('<I')
 HEADER_BYTES = 64
+# With a page that is read, the kernel maps others around it, up to so many bytes.
+AROUND = 1 << 20
 _DTYPE = b'uint8'.ljust(8, b'\0')
 
 
@@ -145,10 +147,11 @@ class RawImage:
         return window.reshape(height, width, self.shape[2])
 
     def touches(self, rows: slice, columns: slice) -> int:
-        """Give about how many bytes of the file lie between those of a window."""
+        """Give about how many bytes of the file become memory with a window."""
         strips = -(-columns.stop // STRIP) - columns.start // STRIP
         row_bytes = min(STRIP * self.shape[2], self._sizes.row_bytes)
-        return strips * row_bytes * (rows.stop - rows.start)
+        # The header lies apart.
+        return strips * (row_bytes * (rows.stop - rows.start) + AROUND) + AROUND
 
     def _read_strip(
         self, start: int, rows: slice, columns: slice, copy: bool

@@ -256,6 +256,9 @@ class _PngData:
         return read
 
     def _decode(self, key: str, shape: tuple[int, int, int]) -> np.ndarray:
+        if self.process != os.getpid():
+            # The image was opened before a fork.
+            return self.shared(self.path)._decode(key, shape)
         try:
             with self._environment.begin() as transaction:
                 content = transaction.get(key.encode())

@@ -20,7 +20,7 @@ import lmdb
 import numpy as np
 
 from ...preparation.archives import show_bytes
-from ...preparation.images import write_text
+from ...preparation.images import remove_parts, write_text
 from .files import (
     DATA,
     PARTIAL,
@@ -129,18 +129,22 @@ class StoreWriter:
         self.partial = path.with_name(path.name + PARTIAL)
         self._pending: list[tuple[Source, Sequence[EncodedImage]]] = []
         self._pending_bytes = 0
+        self._environment: lmdb.Environment | None = None
         self._lock = _take_lock(self.partial)
         try:
-            self._begin()
-        except StoreError:
-            if not anew:
-                self._lock.close()
-                raise
-            # Still locked, so that nobody else goes on with it.
-            shutil.rmtree(self.partial)
-            self._lock.close()
-            self._lock = _take_lock(self.partial)
-            self._begin()
+            try:
+                self._begin()
+            except StoreError:
+                if not anew:
+                    raise
+                # Still locked, so that nobody else goes on with it.
+                shutil.rmtree(self.partial)
+                self._close()
+                self._lock = _take_lock(self.partial)
+                self._begin()
+        except BaseException:
+            self._close()
+            raise
 
     def __enter__(self) -> 'StoreWriter':
         return self
@@ -151,8 +155,7 @@ class StoreWriter:
             if not isinstance(error, OSError):
                 self._commit()
         finally:
-            self._environment.close()
-            self._lock.close()
+            self._close()
 
     def add(self, source: Source, images: Sequence[EncodedImage]) -> None:
         """Add the images of a source, in place of those it had."""
@@ -181,6 +184,11 @@ class StoreWriter:
         _put_in_place(self.partial, self.path)
         return manifest
 
+    def _close(self) -> None:
+        if self._environment is not None:
+            self._environment.close()
+        self._lock.close()
+
     def _begin(self) -> None:
         """Open what is there, or begin."""
         begun = self._lock.read()
@@ -192,17 +200,31 @@ class StoreWriter:
             )
         if not begun:
             with self._naming_full_disk():
-                self._lock.write(self.layout)
-                self._lock.flush()
+                # Without a buffer, of which closing would write the rest.
+                os.write(self._lock.fileno(), self.layout.encode())
+        remove_parts(self.partial)
         self.done = read_sources(self.partial)
         _cut_off_torn_note(self.partial / SOURCES)
+        if not self.done:
+            # It holds nothing that counts, and a full disk may have left half a page.
+            (self.partial / DATA).unlink(missing_ok=True)
         try:
             # The lock of ours keeps others away; LMDB's own would stay behind.
             self._environment = lmdb.open(
                 str(self.partial), map_size=FIRST_MAP_BYTES, lock=False
             )
+            self._require_noted()
         except lmdb.Error as error:
             raise self._failure(error) from error
+
+    def _require_noted(self) -> None:
+        """Raise DamagedStoreError where an image that was noted is not there."""
+        with self._environment.begin() as transaction:
+            present = set(transaction.cursor().iternext(values=False))
+        for source in self.done.values():
+            for key, _ in source.images:
+                if key.encode() not in present:
+                    raise damaged(self.partial / DATA, f'no image {key!r}')
 
     def _commit(self) -> None:
         """Write what is pending, and then note it."""
