@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import torch
 from mmagic.structures import DataSample
@@ -43,8 +44,15 @@ class PackImagePair(BaseTransform):
 
 
 def _to_tensor(image: np.ndarray) -> Tensor:
-    """(H, W, C) -> (C, H, W), with memory of its own."""
-    return torch.from_numpy(image).permute(2, 0, 1).contiguous()
+    """(H, W, C) -> (C, H, W), with memory of its own.
+
+    By OpenCV, since numpy and torch copy interleaved channels byte by byte.
+    """
+    if image.strides[0] < image.strides[1]:
+        image = cv2.transpose(image.swapaxes(0, 1))
+    planes = np.empty((image.shape[2], *image.shape[:2]), image.dtype)
+    cv2.split(image, list(planes))
+    return torch.from_numpy(planes)
 
 
 class SampleBatch(list):

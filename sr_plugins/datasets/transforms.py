@@ -118,4 +118,4 @@ def _crop_to_scale(results: dict) -> np.ndarray:
             f'{height // scale} x {width // scale} pixels. Make the LR images anew '
             f'with tools/prepare_data.py.'
         )
-    return gt[:height, :width]
+    return gt[:height, :width] if any(extra) else gt

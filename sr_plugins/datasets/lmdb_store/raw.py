@@ -1,8 +1,8 @@
 """An image in layout `raw`: header, checksums, and rows of uint8 pixels.
 
 The rows lie in strips, 256 pixels wide and one after the other, so that the rows of a
-crop lie in few pages of memory; in rows as long as the image, each would be in a page
-of its own. A crop within a strip is a slice of the memory map.
+crop lie together; in rows as long as the image, each would be in a page of its own. A
+crop within a strip is a slice of the memory map.
 
 Every tile of 32 x 32 pixels has a checksum, and a crop is checked by looking at the
 tiles it touches and at no more. A checksum is the sum of a tile's 64-bit words. It
@@ -11,9 +11,12 @@ whole words of a tile change places; that, and damage between the images, is fou
 the digest of the whole file.
 """
 
+import mmap
+import os
 import struct
 import zlib
-from mmap import mmap
+from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -28,8 +31,6 @@ VERSION = 1
 _FIELDS = struct.Struct('<8s5I8s')
 _CRC = struct.Struct('<I')
 HEADER_BYTES = 64
-# With a page that is read, the kernel maps others around it, up to so many bytes.
-AROUND = 1 << 20
 _DTYPE = b'uint8'.ljust(8, b'\0')
 
 
@@ -72,46 +73,91 @@ def encode(key: str, image: np.ndarray) -> bytearray:
     )
     header = fields + _CRC.pack(zlib.crc32(fields))
     buffer[: len(header)] = header
-    sums = _sums_of(buffer, 0, sizes)
+    shape = sizes.tile_rows, sizes.tile_columns
+    sums = np.ndarray(shape, '<u8', buffer, HEADER_BYTES)
     for start in range(0, width, STRIP):
         pixels = image[:, start : start + STRIP].reshape(height, -1)
-        strip = _strip(buffer, 0, sizes, start)
+        strip_at, row_bytes = strip_place(sizes, start)
+        strip = np.ndarray((sizes.rows, row_bytes), np.uint8, buffer, strip_at)
         strip[:height, : pixels.shape[1]] = pixels
         found = _add_up(strip, sizes.tile_bytes)
         sums[:, start // TILE : start // TILE + found.shape[1]] = found
     return buffer
 
 
-class RawImage:
-    """An image in the memory map of a store.
+class RawFile:
+    """The `data.mdb` of a store.
+
+    LMDB's Python binding touches every page of a value that it hands out, so its `get`
+    reads the whole image for a crop. `images.txt` has the offsets instead.
 
     Args:
-        store: name of the store, for messages.
+        path: of the file.
+
+    Attributes:
+        name: of the store, for messages.
+        size: bytes in the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path.parent)
+        self._file = path.open('rb', buffering=0)
+        self.size = os.fstat(self._file.fileno()).st_size
+        self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def read(self, shape: tuple[int, int], dtype: str, offset: int) -> np.ndarray:
+        """Copy an array out of the file.
+
+        It is not copied out of the map: to map pages takes longer, and they would
+        count as memory of the process.
+        """
+        array = np.empty(shape, dtype)
+        if os.preadv(self._file.fileno(), [array], offset) < array.nbytes:
+            raise damaged(self.name, 'the end of the file')
+        return array
+
+    def view(self, shape: tuple[int, int], dtype: str, offset: int) -> np.ndarray:
+        """Give an array that is the memory map."""
+        return np.ndarray(shape, dtype, self._map, offset)
+
+
+class RawImage:
+    """An image in a file.
+
+    Args:
+        file: which holds the image.
         key: of the image.
-        buffer: the map of the whole file.
         offset: where the image starts.
         shape: (H, W, C).
 
     Raises:
-        DamagedStoreError: the header is not that of this image.
+        DamagedStoreError: the file ends before the image does.
     """
 
-    __slots__ = ('_buffer', '_offset', '_sizes', '_sums', 'key', 'shape', 'store')
+    __slots__ = ('_file', '_offset', '_sizes', 'key', 'shape')
 
     def __init__(
-        self,
-        store: str,
-        key: str,
-        buffer: 'mmap | bytearray',
-        offset: int,
-        shape: tuple[int, int, int],
+        self, file: RawFile, key: str, offset: int, shape: tuple[int, int, int]
     ) -> None:
-        self.store, self.key, self.shape = store, key, shape
-        self._buffer, self._offset, self._sizes = buffer, offset, geometry(*shape)
-        if offset + self._sizes.total_bytes > len(buffer):
-            raise damaged(store, 'the end of the file', key)
-        _check_header(store, key, buffer, offset, shape)
-        self._sums = _sums_of(buffer, offset, self._sizes)
+        self.key, self.shape = key, shape
+        self._file, self._offset, self._sizes = file, offset, geometry(*shape)
+        if offset + self._sizes.total_bytes > file.size:
+            raise damaged(file.name, 'the end of the file', key)
+
+    def check_header(self) -> None:
+        """Raise DamagedStoreError when the header is not that of this image."""
+        store, key = self._file.name, self.key
+        header = self._file.read((1, HEADER_BYTES), '|u1', self._offset).tobytes()
+        fields = header[: _FIELDS.size]
+        magic, version, key_crc, *found, dtype = _FIELDS.unpack(fields)
+        # The rest of the header is zeros.
+        end = _CRC.pack(zlib.crc32(fields)).ljust(HEADER_BYTES - _FIELDS.size, b'\0')
+        if magic != MAGIC or header[_FIELDS.size :] != end:
+            raise damaged(store, 'no header of an image', key)
+        if version > VERSION or dtype != _DTYPE:
+            raise damaged(store, f'version {version}, dtype {dtype!r}', key)
+        if key_crc != zlib.crc32(key.encode()) or tuple(found) != tuple(self.shape):
+            raise damaged(store, 'the header of another image', key)
 
     def read(self, rows: slice, columns: slice, copy: bool) -> np.ndarray:
         """Give the pixels of a window, (H, W, C).
@@ -126,54 +172,51 @@ class RawImage:
             DamagedStoreError: a tile of the window has another checksum.
         """
         height, width = rows.stop - rows.start, columns.stop - columns.start
+        channels = self.shape[2]
         if not height or not width:
-            return np.empty((height, width, self.shape[2]), np.uint8)
+            return np.empty((height, width, channels), np.uint8)
         first = columns.start - columns.start % STRIP
-        parts = [
-            self._read_strip(
-                start,
-                rows,
-                slice(max(columns.start, start), min(columns.stop, start + STRIP)),
-                copy,
-            )
-            for start in range(first, columns.stop, STRIP)
-        ]
-        window = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
-        if copy:
-            window = np.ascontiguousarray(window)
+        if not copy and columns.stop <= first + STRIP:
+            window = self._read_strip(first, rows, columns, self._file.view)
         else:
-            window.flags.writeable = False
+            window = np.empty((height, width * channels), np.uint8)
+            for start in range(first, columns.stop, STRIP):
+                left = max(columns.start, start)
+                right = min(columns.stop, start + STRIP)
+                window[
+                    :,
+                    (left - columns.start) * channels : (right - columns.start)
+                    * channels,
+                ] = self._read_strip(start, rows, slice(left, right), self._file.read)
+        window.flags.writeable = copy
         # Splits the last axis of a view, which needs no copy.
-        return window.reshape(height, width, self.shape[2])
-
-    def touches(self, rows: slice, columns: slice) -> int:
-        """Give about how many bytes of the file become memory with a window."""
-        strips = -(-columns.stop // STRIP) - columns.start // STRIP
-        row_bytes = min(STRIP * self.shape[2], self._sizes.row_bytes)
-        # The header lies apart.
-        return strips * (row_bytes * (rows.stop - rows.start) + AROUND) + AROUND
+        return window.reshape(height, width, channels)
 
     def _read_strip(
-        self, start: int, rows: slice, columns: slice, copy: bool
+        self, start: int, rows: slice, columns: slice, access: Callable
     ) -> np.ndarray:
-        channels, tile_bytes = self.shape[2], self._sizes.tile_bytes
+        """Give the bytes of a window of the strip that starts at column `start`."""
+        sizes, channels = self._sizes, self.shape[2]
         top, bottom = rows.start // TILE, -(-rows.stop // TILE)
         left, right = columns.start // TILE, -(-columns.stop // TILE)
         # In bytes from the start of the strip.
         edge = (left * TILE - start) * channels
-        strip = _strip(self._buffer, self._offset, self._sizes, start)
-        tiles = strip[
-            top * TILE : bottom * TILE, edge : edge + (right - left) * tile_bytes
-        ]
-        if copy:
-            # Before they are summed: numpy sums rows that are far apart slowly.
-            tiles = tiles.copy()
-        found = _add_up(tiles, tile_bytes)
-        expected = self._sums[top:bottom, left:right]
+        strip_at, row_bytes = strip_place(sizes, start)
+        tiles = access(
+            ((bottom - top) * TILE, row_bytes),
+            '|u1',
+            self._offset + strip_at + top * TILE * row_bytes,
+        )[:, edge : edge + (right - left) * sizes.tile_bytes]
+        found = _add_up(tiles, sizes.tile_bytes)
+        expected = access(
+            (bottom - top, sizes.tile_columns),
+            '<u8',
+            self._offset + HEADER_BYTES + 8 * top * sizes.tile_columns,
+        )[:, left:right]
         if not (found == expected).all():
             row, column = np.argwhere(found != expected)[0]
             place = f'row {(top + row) * TILE}, column {(left + column) * TILE}'
-            raise damaged(self.store, f'other pixels near {place}', self.key)
+            raise damaged(self._file.name, f'other pixels near {place}', self.key)
         inset = (columns.start - left * TILE) * channels
         return tiles[
             rows.start - top * TILE : rows.stop - top * TILE,
@@ -181,43 +224,11 @@ class RawImage:
         ]
 
 
-def _check_header(
-    store: str,
-    key: str,
-    buffer: 'mmap | bytearray',
-    offset: int,
-    shape: tuple[int, int, int],
-) -> None:
-    header = bytes(buffer[offset : offset + HEADER_BYTES])
-    fields = header[: _FIELDS.size]
-    try:
-        magic, version, key_crc, *found, dtype = _FIELDS.unpack(fields)
-    except struct.error as error:
-        raise damaged(store, 'the end of the file', key) from error
-    # The rest of the header is zeros.
-    end = _CRC.pack(zlib.crc32(fields)).ljust(HEADER_BYTES - _FIELDS.size, b'\0')
-    if magic != MAGIC or header[_FIELDS.size :] != end:
-        raise damaged(store, 'no header of an image', key)
-    if version > VERSION or dtype != _DTYPE:
-        raise damaged(store, f'version {version}, dtype {dtype!r}', key)
-    if key_crc != zlib.crc32(key.encode()) or tuple(found) != tuple(shape):
-        raise damaged(store, 'the header of another image', key)
-
-
-def _sums_of(buffer: 'mmap | bytearray', offset: int, sizes: Geometry) -> np.ndarray:
-    """View the checksums, (tiles down, tiles across)."""
-    shape = sizes.tile_rows, sizes.tile_columns
-    return np.ndarray(shape, '<u8', buffer, offset + HEADER_BYTES)
-
-
-def _strip(
-    buffer: 'mmap | bytearray', offset: int, sizes: Geometry, start: int
-) -> np.ndarray:
-    """View the strip that starts at column `start`, (rows, bytes of a row)."""
+def strip_place(sizes: Geometry, start: int) -> tuple[int, int]:
+    """Give where the strip from column `start` lies in the image, and a row's bytes."""
     tiles = min(STRIP // TILE, sizes.tile_columns - start // TILE)
     before = start // TILE * sizes.tile_bytes * sizes.rows
-    shape = sizes.rows, tiles * sizes.tile_bytes
-    return np.ndarray(shape, np.uint8, buffer, offset + sizes.pixels_at + before)
+    return sizes.pixels_at + before, tiles * sizes.tile_bytes
 
 
 def _add_up(tiles: np.ndarray, tile_bytes: int) -> np.ndarray:

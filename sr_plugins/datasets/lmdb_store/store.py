@@ -1,6 +1,5 @@
 """Reading images, or windows of them, from a store."""
 
-import mmap
 import os
 import threading
 import zlib
@@ -25,12 +24,9 @@ from .files import (
     read_index,
     read_manifest,
 )
-from .raw import RawImage
+from .raw import RawFile, RawImage
 
 Reader = Callable[[slice, slice, bool], np.ndarray]
-# Pages of a memory map count as memory of the process once they were read. They are
-# given back to the page cache, where they stay, whenever so much was read.
-RELEASE_BYTES = 32 << 20
 _SHOWN = 4
 # Threads open one at a time, and no fork takes place meanwhile.
 _OPENING = threading.Lock()
@@ -181,33 +177,19 @@ class Store:
 
 
 class _RawData:
-    """A memory map of our own.
-
-    LMDB's Python binding touches every page of a value that it hands out, so its
-    `get` reads the whole image for a crop; `images.txt` has the offsets instead.
-    """
+    """Images by their place in `data.mdb`."""
 
     def __init__(self, path: Path) -> None:
-        self.process, self._name = os.getpid(), str(path.parent)
-        with path.open('rb') as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._touched = 0
+        self.process = os.getpid()
+        self._file = RawFile(path)
+        self._checked = set()
 
     def reader(self, key: str, shape: tuple[int, int, int], offset: int) -> Reader:
-        image = RawImage(self._name, key, self._map, offset, shape)
-
-        def read(rows: slice, columns: slice, copy: bool) -> np.ndarray:
-            self._release(image.touches(rows, columns))
-            return image.read(rows, columns, copy)
-
-        return read
-
-    def _release(self, touched: int) -> None:
-        """Give pages back; views of them stay valid."""
-        self._touched += touched
-        if self._touched > RELEASE_BYTES and hasattr(mmap, 'MADV_DONTNEED'):
-            self._map.madvise(mmap.MADV_DONTNEED)
-            self._touched = touched
+        image = RawImage(self._file, key, offset, shape)
+        if offset not in self._checked:
+            image.check_header()
+            self._checked.add(offset)
+        return image.read
 
 
 class _PngData:

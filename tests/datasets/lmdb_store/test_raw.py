@@ -1,13 +1,13 @@
 """Layout `raw`: what is read is what was written, or an error."""
 
-import mmap
-import re
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sr_plugins.datasets.lmdb_store import DamagedStoreError
-from sr_plugins.datasets.lmdb_store.raw import RawImage, encode
+from sr_plugins.datasets.lmdb_store.raw import RawFile, RawImage, encode
 
 # As an image lies in LMDB: behind the header of a page.
 START = 4096 + 16
@@ -19,7 +19,14 @@ def noise(*shape):
 
 
 def open_image(buffer, shape, key='key', start=START):
-    return RawImage('my store', key, buffer, start, shape)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, 'my store', 'data.mdb')
+        path.parent.mkdir()
+        path.write_bytes(buffer)
+        file = RawFile(path)
+    image = RawImage(file, key, start, shape)
+    image.check_header()
+    return image
 
 
 def stored(image, key='key'):
@@ -93,9 +100,9 @@ def mapped(tmp_path):
     """An image in the memory map of a file."""
     pixels = noise(70, 600, 3)
     (tmp_path / 'data.mdb').write_bytes(stored(pixels))
-    with (tmp_path / 'data.mdb').open('rb') as file:
-        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    return open_image(memory, pixels.shape), pixels, np.frombuffer(memory, np.uint8)
+    file = RawFile(tmp_path / 'data.mdb')
+    memory = file.view((1, file.size), '|u1', 0)
+    return RawImage(file, 'key', START, pixels.shape), pixels, memory
 
 
 @pytest.mark.parametrize('columns', [(0, 256), (1, 40), (256, 512), (513, 600)])
@@ -159,7 +166,7 @@ def test_damage_is_found_by_the_windows_that_touch_its_tile_and_by_no_others():
             ((0, 70), (0, 300)),
             ((40, 41), (200, 257)),
         ):
-            match = r"'key' of my store.*pixels near row 32, column 256.*--verify"
+            match = r"'key' of .*my store.*pixels near row 32, column 256.*--verify"
             with pytest.raises(DamagedStoreError, match=match):
                 read(image, rows, columns, copy)
         for rows, columns in (
@@ -190,6 +197,6 @@ def test_the_header_is_that_of_this_image():
 @pytest.mark.parametrize('missing', [1, 6000, 6200, 6240])
 def test_the_end_of_the_file_is_named(missing):
     buffer = stored(noise(20, 40, 3))[:-missing]
-    match = re.escape("the image 'key' of my store to be what was written, but got the")
-    with pytest.raises(DamagedStoreError, match=f'{match} end of the file'):
+    match = r"the image 'key' of .*my store to be what .* got the end of the file"
+    with pytest.raises(DamagedStoreError, match=match):
         open_image(buffer, (20, 40, 3))
