@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 PART_SUFFIX = '.part'
@@ -65,19 +65,19 @@ def encode_png(image: np.ndarray, level: int) -> bytes:
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """Give height and width of the array that `read_rgb` gives, from the header.
+    """Give the sides of an image from its header, height first.
+
+    An orientation that exchanges them is not looked for: Pillow reads the whole of a
+    PNG file to find one.
 
     Raises:
         ValueError: The file is no image.
     """
     try:
         with Image.open(path) as image:
-            width, height = image.size
-            # The orientations that exchange rows and columns.
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            return image.height, image.width
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f'Expected an image, but cannot read {path}.') from error
-    return (width, height) if turned else (height, width)
 
 
 def _read_rgb(source: 'Path | io.BytesIO', name: str) -> np.ndarray:

@@ -189,6 +189,10 @@ def _difference(plan: StorePlan, stamps: dict[str, Source]) -> str | None:
         return f'it has other images, {_list(names)}'
     if any(done[name].cut != stamps[name].cut for name in stamps):
         return 'it has other sub-images'
+    for key, path in plan.sources.items():
+        first = done[path.name].images[0][0]
+        if first not in (key, f'{key}_s001'):
+            return f'it calls {path.name} {first!r} rather than {key!r}'
     changed = [n for n in sorted(stamps) if not done[n].matches(stamps[n])]
     if changed:
         return f'files have changed since, {_list(changed)}'

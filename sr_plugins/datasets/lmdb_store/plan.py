@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
 from ...preparation.archives import check_space, show_bytes
-from ...preparation.images import encode_png, list_images, read_rgb
+from ...preparation.images import encode_png, list_images, read_rgb, read_size
 from . import raw
 from .files import DATA, LAYOUTS, PARTIAL, PNG_LEVEL, store_path
 
@@ -144,6 +142,11 @@ def pair_store(
 ) -> Path:
     """Give the store of HR images (scale 1) or of the LR images of a scale."""
     folder = Path(data_root, _folder(hr, lr, scale))
+    if Path(hr).is_absolute() or Path(lr).is_absolute():
+        raise ValueError(
+            f'Expected the folders of HR and LR images to be named from the data root, '
+            f'but got {hr} and {lr}. Name what is above both with `--data-root`.'
+        )
     return store_path(Path(f'{folder}_sub') if sub_images else folder)
 
 
@@ -225,7 +228,8 @@ def _require_key(key: str, source: Path, layout: str) -> None:
 
 def _image_bytes(path: Path, layout: str, cut: Cut | None) -> list[int]:
     """Give the bytes of each image that is made of a file, uncompressed."""
-    height, width = _read_size(path)
+    # Also where the two change places, the number of bytes is that.
+    height, width = read_size(path)
     shapes = [(height, width)]
     if cut is not None:
         shapes = [
@@ -235,19 +239,6 @@ def _image_bytes(path: Path, layout: str, cut: Cut | None) -> list[int]:
     if layout == 'png':
         return [3 * h * w for h, w in shapes]
     return [raw.geometry(h, w, 3).total_bytes for h, w in shapes]
-
-
-def _read_size(path: Path) -> tuple[int, int]:
-    """Give the sides of an image from its header.
-
-    An orientation that exchanges them is not looked for, since the bytes are the same,
-    and Pillow reads the whole of a PNG file for it.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f'Expected an image, but cannot read {path}.') from error
 
 
 def _png_ratio(paths: Sequence[Path]) -> float:

@@ -3,7 +3,7 @@
 import os
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
 from weakref import WeakValueDictionary
@@ -127,6 +127,13 @@ class Store:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def __iter__(self) -> Iterator[str]:
+        """Give all keys in their order."""
+        return iter(self.keys())
+
+    def __contains__(self, key: str) -> bool:
+        return self.index.find(key) is not None
 
     def keys(self) -> list[str]:
         """Give all keys in their order."""

@@ -261,6 +261,19 @@ def test_a_read_only_disk(mounted, intact):
     opened.close()
 
 
+def test_a_store_is_a_mapping_of_keys(tmp_path):
+    folder = tmp_path / 'hr'
+    folder.mkdir()
+    for name in 'ba':
+        Image.new('RGB', (8, 6), 'red').save(folder / f'{name}.png')
+    create_store(plan_store(folder, tmp_path / 'hr.lmdb'))
+    opened = Store(tmp_path / 'hr.lmdb')
+    assert list(opened) == ['a', 'b']
+    assert 'a' in opened
+    assert 'c' not in opened
+    assert {key: opened[key].shape for key in opened} == dict.fromkeys('ab', (6, 8, 3))
+
+
 # --- Memory
 
 RESIDENT = """
