@@ -20,6 +20,7 @@ PAGES = [
     ROOT / 'README.md',
     *(ROOT / f'docs/{p}.md' for p in ('installing', 'data', 'lmdb', 'training')),
     ROOT / 'docs/testing.md',
+    ROOT / 'docs/csnln.md',
 ]
 # What runs elsewhere.
 COVERED = {
@@ -72,6 +73,7 @@ def sandbox(tiny_data, tmp_path_factory):
     folder = tmp_path_factory.mktemp('user')
     (folder / 'configs').symlink_to(ROOT / 'configs')
     (folder / 'tools').symlink_to(ROOT / 'tools')
+    (folder / 'benchmarks').symlink_to(ROOT / 'benchmarks')
     tiny = tiny_data / 'benchmark/Tiny'
     shutil.copytree(tiny_data / 'DIV2K', folder / 'data/DIV2K')
     for name in ('Set5', 'Set14'):

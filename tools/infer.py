@@ -50,6 +50,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', default='results', help='output folder (results)')
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (a GPU if there is)')
     parser.add_argument(
+        '--chop',
+        nargs='*',
+        type=int,
+        metavar=('SHAVE', 'MIN_SIZE'),
+        help='go through images in quarters, as the published CSNLN (10 3600)',
+    )
+    parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
@@ -62,7 +69,7 @@ def parse_args() -> argparse.Namespace:
 def enlarge_all(args: argparse.Namespace) -> list[str]:
     """Do the work; return why images failed."""
     paths = find_images(args.input)
-    cfg = load_config(args.config, cfg_options=args.cfg_options)
+    cfg = load_config(args.config, chop=args.chop, cfg_options=args.cfg_options)
     upscaler = Upscaler.from_config(cfg, args.checkpoint, args.device)
     outputs = plan_outputs(paths, args.out, upscaler.scale)
     failures = []

@@ -48,6 +48,13 @@ def parse_args() -> argparse.Namespace:
         '--save-images', action='store_true', help='write outputs to <out>/images'
     )
     parser.add_argument(
+        '--chop',
+        nargs='*',
+        type=int,
+        metavar=('SHAVE', 'MIN_SIZE'),
+        help='go through images in quarters, as the published CSNLN (10 3600)',
+    )
+    parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
@@ -74,6 +81,7 @@ def main() -> None:
         config,
         work_dir=str(out),
         data_root=args.data_root,
+        chop=args.chop,
         launcher=args.launcher,
         cfg_options=args.cfg_options,
     )

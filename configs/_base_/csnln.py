@@ -7,9 +7,6 @@ model = dict(
     generator=dict(
         _delete_=True, type='sr_plugins.CSNLN', mid_channels=128, num_recurrences=12
     ),
-    # Attention holds a matrix of pixels by pixels: whole photographs do not fit. This
-    # is how the published figures were measured.
-    test_cfg=dict(chop=dict(shave=10, min_size=3600)),
 )
 param_scheduler = dict(milestones=[200_000, 400_000, 600_000, 800_000])
 train_cfg = dict(max_iters=1_000_000)

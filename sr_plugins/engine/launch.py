@@ -4,7 +4,7 @@ import atexit
 import difflib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ def load_config(
     deterministic: bool = False,
     amp: str | None = None,
     compile_network: bool = False,
+    chop: Sequence[int] | None = None,
     launcher: str = 'none',
     cfg_options: dict[str, Any] | None = None,
 ) -> Config:
@@ -53,6 +54,9 @@ def load_config(
         deterministic: only deterministic algorithms.
         amp: 'bf16' or 'fp16' (GPU only), or None for float32.
         compile_network: torch.compile the network for training.
+        chop: go through images in quarters: their overlap and their largest size in LR
+            pixels, or nothing for the published 10 and 3600. None leaves the choice to
+            the config.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi', as in mmengine.
         cfg_options: entries to replace, by dotted names.
 
@@ -61,7 +65,7 @@ def load_config(
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: on an unknown type, or fp16 without a GPU.
+        ValueError: on an unknown type, fp16 without a GPU or a wrong `chop`.
     """
     path = Path(path)
     if not path.is_file():
@@ -106,6 +110,8 @@ def load_config(
         cfg.optim_wrapper.update(AMP_WRAPPERS[amp])
     if compile_network:
         cfg.setdefault('custom_hooks', []).append({'type': 'sr_plugins.CompileHook'})
+    if chop is not None:
+        _set_chop(cfg, chop)
     check_types(cfg)
     return cfg
 
@@ -119,6 +125,19 @@ def _choose_data(cfg: Config) -> None:
         dataset = cfg.train_dataloader.dataset
         if dataset.type == 'sr_plugins.PairedFolderDataset':
             dataset.type = 'sr_plugins.DIV2KLMDBDataset'
+
+
+def _set_chop(cfg: Config, values: Sequence[int]) -> None:
+    shave, min_size = values if len(values) == 2 else (10, 3600)
+    if len(values) not in (0, 2) or shave < 0 or min_size < 1:
+        raise ValueError(
+            f'Expected `--chop` to be followed by nothing or by SHAVE, at least 0, and '
+            f'MIN_SIZE, at least 1, but got {" ".join(map(str, values))}.'
+        )
+    # BaseEditModel, which many configs name, takes whole images only.
+    cfg.model['type'] = 'sr_plugins.SRModel'
+    chop = {'shave': shave, 'min_size': min_size}
+    cfg.model['test_cfg'] = {**(cfg.model.get('test_cfg') or {}), 'chop': chop}
 
 
 def build_runner(cfg: Config, resume: str | bool = False) -> Runner:

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from sr_plugins.engine import build_runner, check_types, load_config
+from sr_plugins.models import SRModel
+from sr_plugins.registry import MODELS
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 
@@ -128,3 +130,25 @@ def test_resume_from_weights_alone(tiny_config, tmp_path):
     torch.save({'state_dict': {}, 'meta': {}}, path)
     with pytest.raises(ValueError, match='to name a training checkpoint'):
         build_runner(tiny_config(), resume=str(path))
+
+
+@pytest.mark.parametrize(
+    ('values', 'shave', 'min_size'), [([], 10, 3600), ([4, 900], 4, 900)]
+)
+def test_chop(tiny_config, values, shave, min_size):
+    cfg = tiny_config(chop=values)
+    assert cfg.model.test_cfg.chop == {'shave': shave, 'min_size': min_size}
+    model = MODELS.build(cfg.model)
+    assert isinstance(model, SRModel)
+    assert model.test_cfg['chop']['shave'] == shave
+
+
+@pytest.mark.parametrize('values', [[4], [4, 900, 1], [-1, 900], [4, 0]])
+def test_wrong_chop(tiny_config, values):
+    with pytest.raises(ValueError, match='Expected `--chop` to be followed by'):
+        tiny_config(chop=values)
+
+
+def test_csnln_takes_whole_images():
+    cfg = load_config(CONFIGS / 'csnln_x2.py')
+    assert not (cfg.model.get('test_cfg') or {}).get('chop')

@@ -6,11 +6,13 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from inference.tiny import ROOT, build, by_hand, write_checkpoint, write_config
 from PIL import Image
 
 from sr_plugins import fileio, inference
 from sr_plugins.inference import Upscaler
+from sr_plugins.models import chop_forward
 
 TOOL = ROOT / 'tools' / 'infer.py'
 
@@ -86,6 +88,27 @@ def test_inputs(folder, infer, words, written):
     assert code == 0
     assert f'{len(written)} images written to new/out.' in printed
     assert names(folder / 'new' / 'out') == written
+
+
+def test_chop(folder, infer):
+    """In parts of less than 100 pixels, with an overlap that shows."""
+    rgb = pixels(30, 31, 3)
+    Image.fromarray(rgb).save(folder / 'large.png')
+    assert infer('large.png', '--out', 'out', '--chop', 2, 100)[0] == 0
+    out = np.asarray(Image.open(folder / 'out' / 'largex2.png'))
+    x = torch.from_numpy(rgb / np.float32(255)).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        network = build(folder / 'tiny.py')
+        y = chop_forward(network, x, 2, shave=2, min_size=100)[0].clamp(0, 1)
+    exact = 255 * y.permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(out, exact, atol=0.501)
+    assert np.abs(out - 255 * by_hand(network, rgb)).max() > 1
+
+
+def test_wrong_chop(folder, infer):
+    code, _, said = infer('in', '--chop', 2)
+    assert code == 1
+    assert 'Expected `--chop` to be followed by nothing or by SHAVE' in said
 
 
 def test_cfg_options(folder, infer):

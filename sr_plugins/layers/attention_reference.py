@@ -1,21 +1,17 @@
 """Non-local attention of CSNLN, as published: plain, and quadratic in memory.
 
-Mei et al., CVPR 2020, https://arxiv.org/abs/2006.01424. Both functions take maps that
-are already embedded, so that another way to compute the same result can replace them
-without touching the network. They are also the oracle for such a replacement.
+Mei et al., CVPR 2020, https://arxiv.org/abs/2006.01424. What `in_scale_attention` and
+`cross_scale_attention` are held against in tests; networks use those.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-SOFTMAX_SCALE = 10.0
-"""Sharpness of the cross-scale softmax."""
-MIN_NORM = 1e-4
-"""Lower bound of a key patch's norm; the published `escape_NaN`."""
+from .cross_scale import MIN_NORM, SOFTMAX_SCALE
 
 
-def in_scale_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def in_scale_attention_reference(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Softmax attention of every pixel to every pixel, without scaling.
 
     Args:
@@ -32,7 +28,7 @@ def in_scale_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return output.unflatten(2, value.shape[2:])
 
 
-def cross_scale_attention(
+def cross_scale_attention_reference(
     query: Tensor, key: Tensor, value: Tensor, factor: int
 ) -> Tensor:
     """Every 3x3 patch finds its like at `1 / factor` and copies what is there.
