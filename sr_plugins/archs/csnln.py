@@ -217,7 +217,7 @@ class CSNLN(nn.Module):
         mid_channels: width, even; attention matches at half of it.
         num_recurrences: how often the one cell is applied, `T` in the paper.
         with_checkpoint: keep of each recurrence no more than its input for the backward
-            pass, which computes the rest again: less memory, a third more time.
+            pass, which computes the rest again: less memory, a third more work.
         memory_budget_mb: MiB that each attention may take for scores and weights; None
             takes 64 on a CPU and 1024 elsewhere. Outputs do not depend on it.
 
