@@ -98,7 +98,7 @@ def _check(chunk: _Chunk) -> list[tuple[str, str]]:
     failed = []
     for position in range(chunk.start, chunk.stop):
         try:
-            store[position].view()
+            store[position].copy()
         except DamagedStoreError as error:
             # What was found, without the remedy, which is named once.
             reason = str(error).partition(', but got ')[2].partition('. Check the')[0]

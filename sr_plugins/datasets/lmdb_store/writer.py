@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -35,6 +36,8 @@ from .files import (
 # Held in memory before it is committed, which waits for the disk.
 COMMIT_BYTES = 64 << 20
 FIRST_MAP_BYTES = 1 << 30
+# Images whose places are found while they are mapped.
+_MAPPED = 16
 _LOCK = 'lock'
 # A name that nobody gives to a copy of their own.
 _REPLACED = '.replaced'
@@ -334,17 +337,21 @@ def _find_offsets(folder: Path, keys: Iterable[str]) -> dict[str, int]:
     LMDB keeps a value of this size in one piece and does not move it, but tells no
     place; it follows from the address at which the value is mapped.
     """
-    environment = lmdb.open(str(folder), readonly=True, lock=False)
-    try:
-        start = _map_address(folder / DATA)
-        with environment.begin(buffers=True) as transaction:
-            return {
-                key: np.frombuffer(transaction.get(key.encode()), np.uint8).ctypes.data
-                - start
-                for key in keys
-            }
-    finally:
-        environment.close()
+    offsets = {}
+    waiting = iter(keys)
+    while group := list(islice(waiting, _MAPPED)):
+        # Closed after some, since LMDB reads whole values and what is mapped counts as
+        # memory.
+        environment = lmdb.open(str(folder), readonly=True, lock=False)
+        try:
+            start = _map_address(folder / DATA)
+            with environment.begin(buffers=True) as transaction:
+                for key in group:
+                    value = np.frombuffer(transaction.get(key.encode()), np.uint8)
+                    offsets[key] = value.ctypes.data - start
+        finally:
+            environment.close()
+    return offsets
 
 
 def _map_address(path: Path) -> int:
