@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONFIG := configs/demo_edsr_x2.py
 WORK := work_dirs/demo_edsr_x2
+KERNELS := $(wildcard $(addprefix sr_plugins/ops/,build.py csrc/*.h csrc/cpu/*))
 PHOTO := data/demo/benchmark/Demo/HR/astronaut.png
 # In the environment, so that constraints reach isolated builds as well: basicsr asks
 # for torch to build itself. Relative, since pip takes a space for the end of a path.
@@ -39,7 +40,7 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-setup: $(VENV)/.ready
+setup: $(VENV)/.ready $(VENV)/.kernels
 
 # The mark is made last: an interrupted set-up is done again.
 $(VENV)/.ready: setup.cfg constraints.txt
@@ -48,5 +49,10 @@ $(VENV)/.ready: setup.cfg constraints.txt
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	touch $@
 
+# Where there is no compiler it says so, and torch's operators serve.
+$(VENV)/.kernels: $(VENV)/.ready $(KERNELS)
+	-$(BIN)/python -m sr_plugins.ops.build
+	touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build *.egg-info sr_plugins/ops/*.so

@@ -101,6 +101,7 @@ def report() -> list[Row]:
     rows.append(
         _compiler('CUDA compiler', 'nvcc', "install NVIDIA's CUDA toolkit, only")
     )
+    rows.append(_kernels(next(row for row in rows if row.name == 'torch')))
     return rows
 
 
@@ -241,6 +242,22 @@ def _compiler(name: str, program: str, remedy: str) -> Row:
             'optional', name, '', 'missing', f'{remedy} for faster custom operators'
         )
     return Row('optional', name, '', 'ok', path)
+
+
+def _kernels(torch_row: Row) -> Row:
+    name = 'compiled kernels'
+    if torch_row.status != 'ok':
+        return Row('optional', name, '', 'missing', 'unknown without torch')
+    with warnings.catch_warnings():
+        # What it warns of stands in the row.
+        warnings.simplefilter('ignore')
+        library = importlib.import_module('sr_plugins.ops.library')
+    states = {kind: library.state(kind) for kind in library.kinds()}
+    note = ', '.join(f'{kind} {state}' for kind, state in states.items())
+    if set(states.values()) == {'built'}:
+        return Row('optional', name, '', 'ok', note)
+    option = ' --cuda' if states.get('cuda', 'built') != 'built' else ''
+    return Row('optional', name, '', 'missing', f'{note}; {library.BUILD}{option}')
 
 
 def render(rows: Sequence[Row]) -> str:

@@ -28,7 +28,9 @@ def _child(
     return kind(name, parent=parent, scope='sr_plugins', locations=modules)
 
 
-MODELS = _child('model', root.MODELS, 'archs', 'models', kind=_NetworkRegistry)
+MODELS = _child(
+    'model', root.MODELS, 'archs', 'losses', 'models', kind=_NetworkRegistry
+)
 DATASETS = _child(
     'dataset',
     root.DATASETS,

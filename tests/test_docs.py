@@ -21,6 +21,9 @@ PAGES = [
     *(ROOT / f'docs/{p}.md' for p in ('installing', 'data', 'lmdb', 'training')),
     ROOT / 'docs/testing.md',
     ROOT / 'docs/csnln.md',
+    ROOT / 'docs/ops.md',
+    ROOT / 'docs/car.md',
+    ROOT / 'docs/search.md',
 ]
 # What runs elsewhere.
 COVERED = {
@@ -28,6 +31,7 @@ COVERED = {
     'source': 'the shell',
     'PIP_CONSTRAINT=constraints.txt pip': '`make`, with the same but for -e',
     'python -m sr_plugins.doctor': 'tests/test_doctor.py',
+    'python -m sr_plugins.ops.build': 'tests/ops',
     'python tools/prepare_data.py div2k --download': (
         'tests/preparation/test_download.py'
     ),
@@ -44,6 +48,13 @@ SHRINK = [
     'train_cfg.max_iters=2',
     'train_cfg.val_interval=2',
     'default_hooks.checkpoint.interval=2',
+]
+SHRINK_SEARCH = [
+    *SHRINK[:5],
+    'train_cfg.epochs=1',
+    'train_cfg.epoch_length=1',
+    'custom_hooks.0.policy.num_generation=1',
+    'custom_hooks.0.policy.num_individual=2',
 ]
 
 
@@ -92,6 +103,9 @@ def sandbox(tiny_data, tmp_path_factory):
     write_png(folder / 'photos' / 'photo.png', photo, origin='test')
     torch.save(golden.state_dict('edsr_usn_x2'), folder / 'edsr_x2-0edfb8a3.pt')
     torch.save(golden.state_dict('csnln_x2_d12'), folder / 'csnln_x2.pth')
+    (folder / 'models' / '2x').mkdir(parents=True)
+    for file, name in {'kgn.pth': 'kgn_x2', 'usn.pth': 'edsr_usn_x2'}.items():
+        torch.save(golden.state_dict(name), folder / 'models' / '2x' / file)
     return folder
 
 
@@ -117,8 +131,8 @@ def test_command(at_home, page, line, monkeypatch):
     assert words[0] == 'python', line
     monkeypatch.setattr(sys, 'argv', [*words[1:]])
     if words[1] == 'tools/train.py':
-        sys.argv += SHRINK
-    for name in ('demo_edsr_x2', 'csnln_x2'):
+        sys.argv += SHRINK_SEARCH if 'search' in words[2] else SHRINK
+    for name in ('demo_edsr_x2', 'csnln_x2', 'demo_car_x2'):
         # What `make demo` and a finished training leave.
         best = Path('work_dirs', name, 'best.pth')
         if str(best) in words and not best.exists():
@@ -156,7 +170,8 @@ def test_pictures_and_pages_exist():
 def test_options_in_tables_exist():
     """Every option that a page names is one of a tool's."""
     known = set()
-    for tool in (ROOT / 'tools').glob('*.py'):
+    build = ROOT / 'sr_plugins/ops/build.py'
+    for tool in (*(ROOT / 'tools').glob('*.py'), build):
         known |= set(re.findall(r"'(--[a-z-]+)'", tool.read_text()))
     for page in PAGES:
         for option in re.findall(r'(?<![\w-])--[a-z][a-z-]+', page.read_text()):

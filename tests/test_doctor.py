@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sr_plugins import doctor
+from sr_plugins.ops import library
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,7 +36,7 @@ def test_healthy():
         *('mmcv operators', 'numpy.bool8', 'checkpoint loading'),
         *('checkpoint writing', 'distributed on CPUs'),
         *('ONNX export', 'demo photographs', 'TensorBoard logs', 'figures'),
-        *('C++ compiler', 'CUDA compiler'),
+        *('C++ compiler', 'CUDA compiler', 'compiled kernels'),
     ):
         rows = [line for line in lines if line.startswith(f'  {name}  ')]
         assert rows, f'{name}\n{result.stdout}'
@@ -84,6 +85,29 @@ def test_without_torch(tmp_path):
     assert "not installed; pip install 'torch>=2.4'" in text
     assert 'unknown without torch' in text
     assert 'Traceback' not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ('states', 'status', 'note'),
+    [
+        ({'cpu': 'built'}, 'ok', 'cpu built'),
+        (
+            {'cpu': 'outdated'},
+            'missing',
+            'cpu outdated; python -m sr_plugins.ops.build',
+        ),
+        (
+            {'cpu': 'built', 'cuda': 'missing'},
+            'missing',
+            'cpu built, cuda missing; python -m sr_plugins.ops.build --cuda',
+        ),
+    ],
+)
+def test_kernels(monkeypatch, states, status, note):
+    monkeypatch.setattr(library, 'kinds', lambda: list(states))
+    monkeypatch.setattr(library, 'state', states.get)
+    row = doctor._kernels(doctor.Row('needed', 'torch', '2.4', 'ok'))
+    assert (row.status, row.note) == (status, note)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 """Compare bicubic, a network and the original on one photograph, in a picture.
 
 The photograph (8 bits per channel; transparency is ignored) is reduced by MATLAB's
-bicubic and enlarged again by both.
+bicubic and enlarged again by both. CAR enlarges its own reduction.
 
 Example:
   python tools/compare.py configs/demo_edsr_x2.py work_dirs/demo_edsr_x2/best.pth \\
@@ -18,7 +18,7 @@ import sr_plugins.compat  # noqa: F401  (first: it repairs what follows)
 from mmengine.config import DictAction
 
 from sr_plugins.engine import load_config
-from sr_plugins.inference import Upscaler, compare
+from sr_plugins.inference import compare, scaler_from_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -44,8 +44,8 @@ def main() -> int:
     args = parse_args()
     try:
         cfg = load_config(args.config, cfg_options=args.cfg_options)
-        upscaler = Upscaler.from_config(cfg, args.checkpoint, args.device)
-        compare(upscaler, args.image, args.out, label=Path(args.config).stem)
+        scaler = scaler_from_config(cfg, args.checkpoint, args.device)
+        compare(scaler, args.image, args.out, label=Path(args.config).stem)
     except (ValueError, OSError, MemoryError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -5,10 +5,17 @@ photo.jpg becomes <out>/photox2.png, replacing what is there. Two images that wo
 become the same file, or an output that would replace an input, stop the run before
 it starts. Images that cannot be read are named at the end, the others go on.
 
+CAR downscales photographs and enlarges what came of them:
+  --mode downscale  photo.jpg becomes photo_down2.png, in 8 bits
+  --mode upscale    photo_down2.png becomes photo_down2x2.png, of the size of photo.jpg,
+                    which it notes in a text field; images without that are enlarged
+                    by the scale
+  --mode both       both files, the same bit for bit; what CAR does when not told
+
 What goes in and what comes out, for images of any size from 1 x 1 pixel on:
   grey, 1-bit              grey, the mean of the three channels that the network gives
   RGB, palette, CMYK       RGB
-  alpha, transparent       alpha, enlarged by bicubic; colours below it are kept
+  alpha, transparent       alpha, resized by bicubic; colours below it are kept
     colour or entry
   16 bits (PNG, TIFF)      16 bits; grey with alpha as RGBA of three equal channels
   orientation of a camera  applied
@@ -20,6 +27,8 @@ The exit status is 0 if all went well, 1 if not, 130 after Ctrl-C.
 Examples:
   python tools/infer.py configs/csnln_x2.py work_dirs/csnln_x2/best.pth photo.jpg
   python tools/infer.py configs/edsr_x2.py edsr_x2-0edfb8a3.pt 'photos/*.png' --out big
+  python tools/infer.py configs/car_x4.py work_dirs/car_x4/best.pth photo.jpg \\
+      --mode downscale
 """
 
 import argparse
@@ -32,10 +41,11 @@ from tqdm import tqdm
 
 from sr_plugins.engine import load_config
 from sr_plugins.inference import (
-    Upscaler,
     find_images,
     plan_outputs,
     read_photograph,
+    scaler_from_config,
+    steps,
     write_photograph,
 )
 
@@ -48,6 +58,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='weights, of any dialect')
     parser.add_argument('input', help='image, folder of images, or quoted pattern')
     parser.add_argument('--out', default='results', help='output folder (results)')
+    parser.add_argument(
+        '--mode',
+        choices=('downscale', 'upscale', 'both'),
+        help='what CAR is to do (both)',
+    )
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (a GPU if there is)')
     parser.add_argument(
         '--chop',
@@ -66,30 +81,38 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def enlarge_all(args: argparse.Namespace) -> list[str]:
+def process_all(args: argparse.Namespace) -> list[str]:
     """Do the work; return why images failed."""
     paths = find_images(args.input)
     cfg = load_config(args.config, chop=args.chop, cfg_options=args.cfg_options)
-    upscaler = Upscaler.from_config(cfg, args.checkpoint, args.device)
-    outputs = plan_outputs(paths, args.out, upscaler.scale)
-    failures = []
-    for source, target in tqdm(outputs.items(), unit='image'):
+    scaler = scaler_from_config(cfg, args.checkpoint, args.device)
+    chain = [
+        (function, plan_outputs(paths, args.out, ending))
+        for ending, function in steps(scaler, args.mode)
+    ]
+    failures, written = [], 0
+    for source in tqdm(paths, unit='image'):
         try:
-            enlarged = upscaler(read_photograph(source))
+            image = read_photograph(source)
         except (ValueError, OSError) as error:
             failures.append(str(error))
-        except MemoryError as error:
-            failures.append(f'{source}: {error}')
-        else:
-            write_photograph(target, enlarged)
-    print(f'{len(outputs) - len(failures)} images written to {args.out}.')
+            continue
+        for function, outputs in chain:
+            try:
+                image = function(image)
+            except (ValueError, MemoryError) as error:
+                failures.append(f'{source}: {error}')
+                break
+            write_photograph(outputs[source], image)
+            written += 1
+    print(f'{written} images written to {args.out}.')
     return failures
 
 
 def main() -> int:
     args = parse_args()
     try:
-        failures = enlarge_all(args)
+        failures = process_all(args)
     except (ValueError, OSError) as error:
         failures = [str(error)]
     except KeyboardInterrupt:

@@ -62,7 +62,7 @@ class EDSR(nn.Module):
         res_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        check_scale('EDSR', scale, (1, 2, 3, 4))
+        check_scale(type(self).__name__, scale, (1, 2, 3, 4))
         self.scale = scale
         self.in_channels = in_channels
         self.register_buffer('in_mean', image_mean(in_channels), persistent=False)
@@ -77,7 +77,7 @@ class EDSR(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, out_channels, scale * H, scale * W)."""
-        check_image('EDSR', x, self.in_channels)
+        check_image(type(self).__name__, x, self.in_channels)
         features = self.conv_first(x - self.in_mean)
         features = features + self.conv_after_body(self.body(features))
         return self.conv_last(self.upsample(features)) + self.out_mean

@@ -1,9 +1,11 @@
-"""How other packages name the weights of our networks, and which range they expect.
+"""How other packages name the weights of our networks, and which images they expect.
 
 A dialect is recognised by its key names, renamed by a table of patterns, and brought
 from its image range to ours by folding the factor into the outer convolutions:
 a network f of range r equals ours when the first weight is multiplied by r and the
-last weight and bias are divided by r (biases inside stay as they are).
+last weight and bias are divided by r (biases inside stay as they are). Where nothing
+but convolutions and ReLU lies between, dividing every bias by r does the same and
+leaves the weights alone. From BGR to RGB, the outer weights change places.
 """
 
 import re
@@ -33,12 +35,14 @@ class Dialect:
             renames it, a key that none matches keeps its name.
         value_range: largest image value that the network expects; None reads it off
             the stored mean.
+        is_bgr: whether the network takes and gives BGR.
     """
 
     name: str
     marker: str
     renames: tuple[tuple[str, str], ...] = ()
     value_range: float | None = 1.0
+    is_bgr: bool = False
 
     def matches(self, state: State) -> bool:
         return any(re.match(self.marker, key) for key in state)
@@ -63,6 +67,8 @@ class Family:
         means: buffer of the mean colour -> where the published code stores it.
         describe: one line on the architecture, from weights in our names.
         dialects: in the order in which they are tried; our own names come last.
+        is_homogeneous: whether the network without its biases gives r times the image
+            for r times the image.
     """
 
     network: str
@@ -72,6 +78,7 @@ class Family:
     means: Mapping[str, str]
     describe: Callable[[State], str]
     dialects: tuple[Dialect, ...]
+    is_homogeneous: bool = False
 
     def recognise(self, state: State) -> Dialect | None:
         """The dialect of `state`, or None when it is not of this family."""
@@ -100,7 +107,10 @@ class Family:
             for key, value in state.items()
             if not key.startswith(_MEAN_SHIFT) and not key.endswith('escape_NaN')
         }
-        if value_range != 1:
+        if value_range != 1 and self.is_homogeneous:
+            for key in [key for key in ours if key.endswith('.bias')]:
+                ours[key] = ours[key].to(dtype) / value_range
+        elif value_range != 1:
             factors = {
                 f'{self.first}.weight': value_range,
                 f'{self.last}.weight': 1 / value_range,
@@ -111,6 +121,12 @@ class Family:
                     value = ours[key].to(dtype)
                     # Division, not a product with the rounded reciprocal.
                     ours[key] = value * factor if factor > 1 else value / value_range
+        if dialect.is_bgr:
+            colours = {f'{self.first}.weight': 1}
+            colours |= {f'{self.last}.{kind}': 0 for kind in ('weight', 'bias')}
+            for key, dim in colours.items():
+                if key in ours:
+                    ours[key] = ours[key].flip(dim)
         return ours
 
     def stored_means(self, state: State) -> dict[str, Tensor]:
@@ -245,4 +261,139 @@ _CSNLN = Family(
     ),
 )
 
-FAMILIES = {family.network: family for family in (_EDSR, _CSNLN)}
+
+def _describe_kgn(state: State) -> str:
+    width = state['down_2.weight'].shape[0]
+    blocks = _count(state, r'body\.(\d+)\.')
+    taps = state['kernels_head.conv2.weight'].shape[0]
+    return f'KGN x{round(taps**0.5) // 3} with {blocks} blocks of {width} channels'
+
+
+def _kgn_trunk(name: str) -> tuple[tuple[str, str], ...]:
+    return (
+        (rf'{name}\.1\.', f'{name}.body.0.'),
+        (rf'{name}\.4\.', f'{name}.body.2.'),
+        (rf'{name}\.7\.', f'{name}.body.4.'),
+        (rf'{name}\.9\.upsample\.0\.', f'{name}.upsample.0.'),
+        (rf'{name}\.11\.', f'{name}.conv_last.'),
+    )
+
+
+def _kgn_head(theirs: str, ours: str) -> tuple[tuple[str, str], ...]:
+    return (rf'{theirs}\.1\.', f'{ours}.conv1.'), (rf'{theirs}\.4\.', f'{ours}.conv2.')
+
+
+_KGN = Family(
+    network='KGN',
+    marker=r'kernels_trunk\.',
+    first='conv_first',
+    last='kernels_head.conv2',
+    means={'in_mean': 'sub_mean.bias'},
+    describe=_describe_kgn,
+    dialects=(
+        Dialect(
+            name='published',
+            marker=r'ds_1\.1\.',
+            renames=(
+                (r'ds_1\.1\.', 'conv_first.'),
+                (r'ds_([248])\.downsample\.1\.', r'down_\1.'),
+                (r'res_4\.(\d+)\.transform\.1\.', r'body.\1.conv1.'),
+                (r'res_4\.(\d+)\.transform\.4\.', r'body.\1.conv2.'),
+                *_kgn_trunk('kernels_trunk'),
+                *_kgn_trunk('offsets_trunk'),
+                *_kgn_head('kernels_weight', 'kernels_head'),
+                *_kgn_head('offsets_h_generation', 'offsets_h_head'),
+                *_kgn_head('offsets_v_generation', 'offsets_v_head'),
+            ),
+        ),
+        Dialect(name='sr_plugins', marker=r'kernels_trunk\.'),
+    ),
+)
+
+
+def _describe_car(state: State) -> str:
+    parts = (('downscaler.', _describe_kgn), ('upscaler.', _describe_edsr))
+    described = []
+    for prefix, describe in parts:
+        part = {
+            k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)
+        }
+        described.append(describe(part))
+    return f'CAR of {" and ".join(described)}'
+
+
+_CAR = Family(
+    network='CAR',
+    marker=r'downscaler\.',
+    first='downscaler.conv_first',
+    last='upscaler.conv_last',
+    means={},
+    describe=_describe_car,
+    dialects=(Dialect(name='sr_plugins', marker=r'downscaler\.'),),
+)
+
+
+def _describe_esrn(state: State) -> str:
+    width = state['conv_first.weight'].shape[0]
+    scale = 4
+    if 'upsample.2.weight' not in state:
+        inner = state['conv_last.weight'].shape[1]
+        scale = round((state['upsample.0.weight'].shape[0] / inner) ** 0.5)
+    codes = []
+    for i in range(_count(state, r'blocks\.(\d+)\.')):
+        block = f'blocks.{i}.'
+        layers = _count(state, rf'blocks\.{i}\.convs\.(\d+)\.')
+        growth = state[f'{block}convs.0.weight'].shape[0]
+        fuse = state.get(f'{block}fuse.weight')
+        kind = 'G'
+        if fuse is None:
+            fuse = state[f'{block}shrinks.{layers - 1}.weight']
+            kind = 'S' if fuse.shape[1] == (layers + 1) * growth else 'C'
+        codes.append(f'{kind}_{layers}_{growth}_{fuse.shape[0]}')
+    return f'ESRN x{scale} with {width} channels and the blocks {" ".join(codes)}'
+
+
+_ESRN_BODY = (
+    (r'SFENet1\.', 'conv_first.'),
+    (r'ERDBLayer\.SFENet2\.', 'conv_second.'),
+    (r'ERDBLayer\.ERBD\.(\d+)\.InConv\.', r'blocks.\1.in_conv.'),
+    (r'ERDBLayer\.ERBD\.(\d+)\.OutConv\.', r'blocks.\1.out_conv.'),
+    (r'ERDBLayer\.ERBD\.(\d+)\.LFF\.', r'blocks.\1.fuse.'),
+    (r'ERDBLayer\.ERBD\.(\d+)\.convs\.(\d+)\.conv\.0\.', r'blocks.\1.convs.\2.'),
+    (r'ERDBLayer\.ERBD\.(\d+)\.Convs\.(\d+)\.0\.', r'blocks.\1.convs.\2.'),
+    (r'ERDBLayer\.ERBD\.(\d+)\.ShrinkConv\.(\d+)\.', r'blocks.\1.shrinks.\2.'),
+    (r'ERDBLayer\.GFF\.', 'fuse.'),
+)
+
+_ESRN = Family(
+    network='ESRN',
+    marker=r'conv_second\.',
+    first='conv_first',
+    last='conv_last',
+    means={},
+    describe=_describe_esrn,
+    dialects=(
+        # Of x4 the last convolution is the third of the upsampler, else the second.
+        *(
+            Dialect(
+                name='published',
+                marker=rf'UPNet\.{last}\.',
+                renames=(
+                    *_ESRN_BODY,
+                    (rf'UPNet\.{last}\.', 'conv_last.'),
+                    (r'UPNet\.', 'upsample.'),
+                ),
+                value_range=255.0,
+                is_bgr=True,
+            )
+            for last in (4, 2)
+        ),
+        Dialect(name='sr_plugins', marker=r'conv_second\.'),
+    ),
+    is_homogeneous=True,
+)
+
+FAMILIES = {family.network: family for family in (_EDSR, _CSNLN, _KGN, _CAR, _ESRN)}
+
+FOLDERS = {'CAR': {'downscaler': 'kgn.pth', 'upscaler': 'usn.pth'}}
+"""Networks published as a folder: part of the network -> its file there."""

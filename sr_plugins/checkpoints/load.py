@@ -8,9 +8,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..fileio import torch_load
-from .dialects import FAMILIES, Dialect, Family
+from .dialects import FAMILIES, FOLDERS, Dialect, Family
 
 _SHOWN = 4
+Source = str | Path | Mapping[str, Any]
 
 
 class CheckpointMismatchError(ValueError):
@@ -46,21 +47,23 @@ class LoadReport:
 
 def load(
     model: nn.Module,
-    source: str | Path | Mapping[str, Any],
+    source: Source,
     strict: bool = True,
 ) -> LoadReport:
     """Load the weights of `source` into `model`, whoever wrote them.
 
     Accepts our own and mmengine's checkpoints (`state_dict`, `generator.` and
     `module.` prefixes), BasicSR's (`params_ema`, preferred, or `params`) and plain
-    state dicts; for EDSR the published, BasicSR's and mmagic's names, for CSNLN the
-    published ones. Names and value range are converted. The model is changed only
-    when everything fits, or with `strict=False`.
+    state dicts; for EDSR the published, BasicSR's and mmagic's names, for CSNLN, KGN
+    and USN the published ones. Names and value range are converted. The model is
+    changed only when everything fits, or with `strict=False`.
 
     Args:
         model: a network of `sr_plugins.archs`, or a mmagic model with one as its
             `generator`, wrapped for distributed runs or not.
-        source: a file, or what is in one.
+        source: a file, or what is in one. Parts of a network may have files of their
+            own: `{'upscaler': 'edsr_x2.pth'}` leaves all other parts as they are. For
+            CAR also a published folder, with kgn.pth and usn.pth.
         strict: False takes what fits and reports the rest.
 
     Returns:
@@ -73,13 +76,66 @@ def load(
     """
     network = getattr(model, 'module', model)  # of a data-parallel wrapper
     network = getattr(network, 'generator', network)
+    fitted = [
+        (prefix, part, *_fit(part, weights, strict))
+        for prefix, part, weights in _parts(network, source)
+    ]
+    # Only now, when nothing was refused.
+    for _, part, fits, means, _ in fitted:
+        part.load_state_dict(fits, strict=False)
+        for buffer, mean in means.items():
+            part.get_buffer(buffer).copy_(mean)
+    return _merge([(prefix, report) for prefix, *_, report in fitted])
+
+
+def _parts(network: nn.Module, source: Source) -> 'list[tuple[str, nn.Module, Source]]':
+    """The parts of `network` that get weights of their own: prefix, part, weights."""
+    files = FOLDERS.get(_family_name(network))
+    if files is not None and isinstance(source, str | Path) and Path(source).is_dir():
+        source = {name: Path(source, file) for name, file in files.items()}
+    children = dict(network.named_children())
+    if (
+        not isinstance(source, Mapping)
+        or not source
+        or not all(isinstance(v, str | Path | Mapping) for v in source.values())
+        or not source.keys() <= children.keys()
+    ):
+        return [('', network, source)]
+    return [(f'{name}.', children[name], value) for name, value in source.items()]
+
+
+def _merge(reports: list[tuple[str, LoadReport]]) -> LoadReport:
+    def names(field: str) -> tuple[str, ...]:
+        return tuple(
+            prefix + name for prefix, r in reports for name in getattr(r, field)
+        )
+
+    return LoadReport(
+        dialect=', '.join(dict.fromkeys(report.dialect for _, report in reports)),
+        loaded=names('loaded'),
+        missing=names('missing'),
+        unexpected=names('unexpected'),
+        mismatched=names('mismatched'),
+    )
+
+
+def _family_name(network: nn.Module) -> str:
+    """The known class that `network` is, or else its own name: USN is an EDSR."""
+    names = [kind.__name__ for kind in type(network).__mro__]
+    return next((name for name in names if name in FAMILIES), names[0])
+
+
+def _fit(
+    network: nn.Module, source: Source, strict: bool
+) -> tuple[dict[str, Tensor], dict[str, Tensor], LoadReport]:
+    """The weights of `source` that fit, mean colours, and an account of the rest."""
     where = 'the state dict'
     if isinstance(source, str | Path):
         where = str(source)
         source = torch_load(source)
     state = _unwrap(source, where)
     ours = network.state_dict()
-    name = type(network).__name__
+    name = _family_name(network)
     # Names that are ours already need no dialect: those of a new network may look like
     # another's.
     known = state.keys() == ours.keys() and name not in FAMILIES
@@ -100,7 +156,7 @@ def load(
         if family.network != name:
             raise CheckpointMismatchError(
                 f'Expected {where} to hold weights of {name}, but got '
-                f'{_describe(family, state)}.'
+                f'{_describe(family, state)}.{_hint(network, family)}'
             )
     fits = {k: v for k, v in state.items() if k in ours and v.shape == ours[k].shape}
     report = LoadReport(
@@ -119,10 +175,15 @@ def load(
             )
         if not fits:
             raise CheckpointMismatchError(f'{complaint}\nNot one weight fits.')
-    network.load_state_dict(fits, strict=False)
-    for buffer, mean in means.items():
-        network.get_buffer(buffer).copy_(mean)
-    return report
+    return fits, means, report
+
+
+def _hint(network: nn.Module, family: Family) -> str:
+    """Where the weights would belong in a network of several."""
+    for part, child in network.named_children():
+        if _family_name(child) == family.network:
+            return f' For its {part} alone, name that: {{{part!r}: ...}}.'
+    return ''
 
 
 def _unwrap(source: Mapping[str, Any], where: str) -> dict[str, Tensor]:

@@ -6,9 +6,11 @@ Names are imported when they are used: `lmdb_store` needs no torch, all else doe
 from importlib import import_module
 
 _HOMES = {
+    'CropToMultiple': 'transforms',
     'DIV2KLMDBDataset': 'div2k_lmdb_dataset',
     'LoadImagePair': 'transforms',
     'PackImagePair': 'packing',
+    'PairedCenterCrop': 'transforms',
     'PairedFolderDataset': 'paired_folder_dataset',
     'PairedRandomCrop': 'transforms',
     'ResumableSampler': 'samplers',
@@ -18,9 +20,11 @@ _HOMES = {
 }
 
 __all__ = [
+    'CropToMultiple',
     'DIV2KLMDBDataset',
     'LoadImagePair',
     'PackImagePair',
+    'PairedCenterCrop',
     'PairedFolderDataset',
     'PairedRandomCrop',
     'ResumableSampler',

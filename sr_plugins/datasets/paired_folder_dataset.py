@@ -25,7 +25,8 @@ class PairedFolderDataset(BasicImageDataset):
         scale: which LR images; 1, 2, 3 or 4.
         data_root: folder above `hr` and `lr`.
         hr: folder of HR images.
-        lr: folder of LR images; `{scale}` in it is replaced.
+        lr: folder of LR images; `{scale}` in it is replaced. None for HR only: there
+            is no `img_path` then, and crops are those of that scale.
         lr_name: name of the LR image without its ending, from `{name}` and `{scale}`.
         pipeline: transforms; samples hold `gt_path`, `img_path`, `key` and `scale`.
         indices: as in mmengine: only the first so many images, or these.
@@ -41,7 +42,7 @@ class PairedFolderDataset(BasicImageDataset):
         scale: int,
         data_root: str = 'data',
         hr: str = 'DIV2K/DIV2K_train_HR',
-        lr: str = 'DIV2K/DIV2K_train_LR_bicubic/X{scale}',
+        lr: str | None = 'DIV2K/DIV2K_train_LR_bicubic/X{scale}',
         lr_name: str = '{name}x{scale}',
         pipeline: 'list | tuple' = (),
         indices: 'int | list[int] | None' = None,
@@ -50,16 +51,20 @@ class PairedFolderDataset(BasicImageDataset):
         check_scale('a data set', scale, (1, 2, 3, 4))
         self.scale = scale
         self.hr_folder = Path(data_root, hr)
-        self.lr_folder = Path(data_root, lr.format(scale=scale))
-        for folder in (self.hr_folder, self.lr_folder):
-            self._require_folder(folder)
+        self.lr_folder = None
+        prefixes, names = {'gt': hr}, {'gt': '{}'}
+        self._require_folder(self.hr_folder)
+        if lr is not None:
+            prefixes['img'] = lr.format(scale=scale)
+            names['img'] = lr_name.replace('{scale}', str(scale)).replace(
+                '{name}', '{}'
+            )
+            self.lr_folder = Path(data_root, prefixes['img'])
+            self._require_folder(self.lr_folder)
         super().__init__(
             data_root=str(data_root),
-            data_prefix={'gt': hr, 'img': lr.format(scale=scale)},
-            filename_tmpl={
-                'gt': '{}',
-                'img': lr_name.replace('{scale}', str(scale)).replace('{name}', '{}'),
-            },
+            data_prefix=prefixes,
+            filename_tmpl=names,
             pipeline=list(pipeline),
             indices=indices,
             test_mode=test_mode,
@@ -80,6 +85,10 @@ class PairedFolderDataset(BasicImageDataset):
                 f'Expected images of different names in {self.hr_folder}, but got '
                 f'several named {", ".join(twice[:_SHOWN])}. Rename or remove some.'
             )
+        samples = [{**sample, 'scale': self.scale} for sample in samples]
+        return samples if self.lr_folder is None else self._pair(samples)
+
+    def _pair(self, samples: list[dict]) -> list[dict]:
         # HR and LR files may have different endings.
         present = {path.stem: str(path) for path in self.lr_folder.iterdir()}
         lonely = [s for s in samples if Path(s['img_path']).stem not in present]
@@ -94,11 +103,7 @@ class PairedFolderDataset(BasicImageDataset):
                 f'{pairs}{", ..." if len(lonely) > _SHOWN else ""}. {self._remedy()}'
             )
         return [
-            {
-                **sample,
-                'img_path': present[Path(sample['img_path']).stem],
-                'scale': self.scale,
-            }
+            {**sample, 'img_path': present[Path(sample['img_path']).stem]}
             for sample in samples
         ]
 

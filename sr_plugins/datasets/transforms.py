@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from ..preparation import crop_to_multiple
 from ..preparation.images import read_rgb
 from ..registry import TRANSFORMS
 
@@ -99,6 +100,70 @@ class PairedRandomCrop(BaseTransform):
             columns = slice(left * s, (left + size) * s)
             # A copy, since mmagic's Flip works in place and the image may be cached; of
             # an image in a store, this reads the crop.
+            results[key] = results[key][rows, columns].copy()
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(lr_patch_size={self.lr_patch_size})'
+
+
+@TRANSFORMS.register_module()
+class CropToMultiple(BaseTransform):
+    """Cut `gt` (HR) at the right and bottom so that `multiple` divides its sides.
+
+    For images that are given without an LR image, of which none is cut here.
+
+    Args:
+        multiple: in HR pixels.
+    """
+
+    def __init__(self, multiple: int) -> None:
+        self.multiple = multiple
+
+    def transform(self, results: dict) -> dict:
+        """Crop.
+
+        Raises:
+            ValueError: when a side is shorter than `multiple`.
+        """
+        height, width = results['gt'].shape[:2]
+        if min(height, width) < self.multiple:
+            raise ValueError(
+                f'Expected {results["gt_path"]} to be at least {self.multiple} pixels '
+                f'a side, but got {height} x {width}. Remove it.'
+            )
+        results['gt'] = crop_to_multiple(results['gt'], self.multiple)
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(multiple={self.multiple})'
+
+
+@TRANSFORMS.register_module()
+class PairedCenterCrop(BaseTransform):
+    """Keep the middle of `img` (LR) and `gt` (HR): always the same part of an image.
+
+    For a quick validation; a side that is shorter is kept whole.
+
+    Args:
+        lr_patch_size: side of the LR part; the HR part is `scale` times larger. None
+            keeps whole images.
+    """
+
+    def __init__(self, lr_patch_size: int | None = None) -> None:
+        self.lr_patch_size = lr_patch_size
+
+    def transform(self, results: dict) -> dict:
+        if self.lr_patch_size is None:
+            return results
+        sides = results['img'].shape[:2]
+        sizes = [min(side, self.lr_patch_size) for side in sides]
+        corner = [(side - n) // 2 for side, n in zip(sides, sizes, strict=True)]
+        for key, s in (('img', 1), ('gt', results['scale'])):
+            rows, columns = (
+                slice(start * s, (start + n) * s)
+                for start, n in zip(corner, sizes, strict=True)
+            )
             results[key] = results[key][rows, columns].copy()
         return results
 

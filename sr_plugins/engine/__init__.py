@@ -1,10 +1,16 @@
 """What our networks need of mmengine's Runner, beyond what it has."""
 
 from .cli import plain_errors
-from .hooks import CheckpointHook, CompileHook, LearningCurveHook, SaveImagesHook
+from .hooks import (
+    CheckpointHook,
+    CompileHook,
+    ESREAHook,
+    LearningCurveHook,
+    SaveImagesHook,
+)
 from .launch import build_runner, build_test_runner, check_types, load_config
 from .log_processor import LogProcessor
-from .loops import BenchmarkLoop, ResumableTrainLoop
+from .loops import BenchmarkLoop, EvolutionSearchLoop, ResumableTrainLoop
 from .optim_wrapper import BFloat16OptimWrapper
 from .results import format_table, write_results
 
@@ -13,6 +19,8 @@ __all__ = [
     'BenchmarkLoop',
     'CheckpointHook',
     'CompileHook',
+    'ESREAHook',
+    'EvolutionSearchLoop',
     'LearningCurveHook',
     'LogProcessor',
     'ResumableTrainLoop',

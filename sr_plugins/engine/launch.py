@@ -24,6 +24,7 @@ from torch.distributed import destroy_process_group
 from .. import registry
 from ..checkpoints import last_readable, load, require_resumable
 from ..fileio import remove_leftovers
+from .search import STATE
 
 AMP_WRAPPERS = {
     'bf16': {'type': 'sr_plugins.BFloat16OptimWrapper'},
@@ -86,6 +87,9 @@ def load_config(
     if 'global_batch_size' in cfg_options and 'train_dataloader' in cfg:
         batch_size = cfg_options['global_batch_size']
         cfg_options.setdefault('train_dataloader.batch_size', batch_size)
+    if any(key.startswith('load_from.') for key in cfg_options):
+        # Parts of a network with weights of their own, in place of the usual None.
+        cfg.load_from = {}
     cfg.merge_from_dict(cfg_options)
     _choose_data(cfg)
     cfg.launcher = launcher
@@ -135,6 +139,11 @@ def _set_chop(cfg: Config, values: Sequence[int]) -> None:
             f'MIN_SIZE, at least 1, but got {" ".join(map(str, values))}.'
         )
     # BaseEditModel, which many configs name, takes whole images only.
+    if cfg.model['type'] not in ('BaseEditModel', 'sr_plugins.SRModel'):
+        raise ValueError(
+            f'Expected `--chop` for a model that enlarges LR images, but got '
+            f'{cfg.model["type"]}, which takes whole images. Leave it out.'
+        )
     cfg.model['type'] = 'sr_plugins.SRModel'
     chop = {'shave': shave, 'min_size': min_size}
     cfg.model['test_cfg'] = {**(cfg.model.get('test_cfg') or {}), 'chop': chop}
@@ -146,9 +155,10 @@ def build_runner(cfg: Config, resume: str | bool = False) -> Runner:
     Args:
         cfg: from `load_config`.
         resume: True goes on from the furthest readable checkpoint of the work folder,
-            a path from that file.
+            a path from that file. A search goes on from its `search.json`.
 
-    `load_from` in the config may be weights of any dialect; what fits is taken.
+    `load_from` in the config may be weights of any dialect; what fits is taken. Parts
+    of a network may have files of their own: `dict(upscaler='edsr_x2.pth')`.
 
     Raises:
         FileNotFoundError: when there is nothing to resume from.
@@ -161,7 +171,9 @@ def build_runner(cfg: Config, resume: str | bool = False) -> Runner:
         init_dist(cfg.launcher, **cfg.env_cfg.get('dist_cfg', {}))
         atexit.register(_leave_group)
     weights = None
-    if resume:
+    if resume and _is_search(cfg):
+        _resume_search(cfg, resume)
+    elif resume:
         cfg.load_from, cfg.resume = _choose_checkpoint(cfg.work_dir, resume), True
     elif 'train_dataloader' in cfg:
         weights, cfg.load_from = cfg.get('load_from'), None
@@ -178,6 +190,25 @@ def _leave_group() -> None:
     """Else threads of the process group can bring down a process that is done."""
     if is_distributed():
         destroy_process_group()
+
+
+def _is_search(cfg: Config) -> bool:
+    return cfg.get('train_cfg', {}).get('type') == 'sr_plugins.EvolutionSearchLoop'
+
+
+def _resume_search(cfg: Config, resume: str | bool) -> None:
+    """Let the hook of the search go on from its file."""
+    path = Path(cfg.work_dir, STATE) if resume is True else Path(resume)
+    if is_main_process():
+        if not path.is_file():
+            raise FileNotFoundError(
+                f'Expected `--resume` to find {path}, but there is none. Start without '
+                f'`--resume`, or name a file: `--resume PATH`.'
+            )
+        remove_leftovers(cfg.work_dir)
+    for hook in cfg.get('custom_hooks', []):
+        if hook['type'] == 'sr_plugins.ESREAHook':
+            hook['resume_from'] = str(path)
 
 
 def _choose_checkpoint(work_dir: str, resume: str | bool) -> str:
@@ -285,8 +316,8 @@ def _share_batch(cfg: Config) -> None:
     ResumableSampler, the samples of each step.
     """
     total = cfg.get('global_batch_size')
-    if total is None or 'train_dataloader' not in cfg:
-        return
+    if total is None or 'train_dataloader' not in cfg or _is_search(cfg):
+        return  # a search trains whole batches on each process
     batch_size = cfg.train_dataloader.batch_size
     if batch_size != total:
         raise ValueError(

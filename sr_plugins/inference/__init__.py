@@ -1,19 +1,26 @@
-"""From a photograph to a larger one."""
+"""From a photograph to a larger one, or to a smaller one and back."""
 
 from .comparison import compare, save_comparison
+from .kernel_plot import plot_kernels
 from .mmagic_inferencer import MMagicInferencer
 from .photographs import Photograph, read_photograph, write_photograph
+from .rescaler import Rescaler, make_scaler, scaler_from_config, steps
 from .selection import find_images, plan_outputs
 from .upscaler import Upscaler
 
 __all__ = [
     'MMagicInferencer',
     'Photograph',
+    'Rescaler',
     'Upscaler',
     'compare',
     'find_images',
+    'make_scaler',
     'plan_outputs',
+    'plot_kernels',
     'read_photograph',
     'save_comparison',
+    'scaler_from_config',
+    'steps',
     'write_photograph',
 ]

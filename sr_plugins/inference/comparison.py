@@ -8,16 +8,21 @@ import numpy as np
 from ..fileio import atomic_path
 from ..metrics import psnr, ssim
 from ..preparation import crop_to_multiple, downscale, imresize, read_rgb
+from .photographs import Photograph
+from .rescaler import Rescaler
 from .upscaler import Upscaler
 
 _PROTOCOL = 'edsr_y'
 
 
-def compare(upscaler: Upscaler, image: str | Path, out: str | Path, label: str) -> None:
+def compare(
+    scaler: Upscaler | Rescaler, image: str | Path, out: str | Path, label: str
+) -> None:
     """Reduce a photograph, enlarge it by bicubic and by a network, draw all three.
 
     Args:
-        upscaler: the network.
+        scaler: the network; one that downscales enlarges its own reduction, any other
+            that of bicubic.
         image: file of the photograph, of 8 bits; transparency is ignored.
         out: file of the picture, a PNG.
         label: name of the network in the picture.
@@ -26,11 +31,14 @@ def compare(upscaler: Upscaler, image: str | Path, out: str | Path, label: str) 
         ValueError: when the photograph cannot be read, or is too small to score.
         OSError: when the picture cannot be written.
     """
-    scale = upscaler.scale
+    scale = scaler.scale
     photograph = read_rgb(Path(image))
     small = downscale(photograph, scale)  # crops as well
     original = crop_to_multiple(photograph, scale)
-    enlarged = upscaler.upscale(small.astype(np.float32) / 255)
+    if isinstance(scaler, Rescaler):
+        enlarged = scaler(Photograph(original.astype(np.float32) / 255)).rgb
+    else:
+        enlarged = scaler.upscale(small.astype(np.float32) / 255)
     outputs = {
         'bicubic': imresize(small, scale),
         label: (enlarged * 255).round().astype(np.uint8),

@@ -17,17 +17,19 @@ from mmengine.registry import init_default_scope
 from .. import checkpoints
 from ..paths import config_path
 from .photographs import Photograph, read_photograph, write_photograph
-from .upscaler import Upscaler
+from .rescaler import make_scaler
 
 # As mmagic's models have it.
 _TASK = 'Image Super-Resolution'
-# Model name -> stem of its configs; EDSR's own name is taken by mmagic's.
+# Model name -> stem of its configs and their scales; EDSR's own name is taken by
+# mmagic's.
 _MODELS = {
-    'csnln': 'csnln',
-    'edsr_baseline': 'edsr_baseline',
-    'edsr_full': 'edsr',
+    'car': ('car', (2, 4)),
+    'csnln': ('csnln', (2, 3, 4)),
+    'edsr_baseline': ('edsr_baseline', (2, 3, 4)),
+    'edsr_full': ('edsr', (2, 3, 4)),
+    'esrn': ('esrn', (2, 3, 4)),
 }
-_SCALES = (2, 3, 4)
 
 
 class MMagicInferencer(_MMagicInferencer):
@@ -36,10 +38,11 @@ class MMagicInferencer(_MMagicInferencer):
         editor = MMagicInferencer('csnln', model_setting=2, model_ckpt='csnln_x2.pth')
         editor.infer(img='photo.png', result_out_dir='out/photo.png')
 
-    Ours are `csnln`, `edsr_baseline` and `edsr_full`. For them `infer` takes the path
-    of any image that `read_photograph` does, and writes what `tools/infer.py` does
-    where `result_out_dir`, a file in spite of its name, ends in `.png`; in any other
-    format, 8 bits per channel without alpha. mmagic's models are left as they are.
+    Ours are `car`, `csnln`, `edsr_baseline`, `edsr_full` and `esrn`. For them `infer`
+    takes the path of any image that `read_photograph` does, and writes what
+    `tools/infer.py` does where `result_out_dir`, a file in spite of its name, ends in
+    `.png`; in any other format, 8 bits per channel without alpha. Of `car`, which
+    downscales first, it is the reconstruction. mmagic's models are left as they are.
 
     Args:
         model_name: one of `get_inference_supported_models()`.
@@ -120,10 +123,7 @@ class MMagicInferencer(_MMagicInferencer):
     def init_inference_supported_models_cfg(cls) -> None:
         """Fill `inference_supported_models_cfg`."""
         _MMagicInferencer.init_inference_supported_models_cfg()
-        ours = {
-            name: {'task': _TASK, 'settings': _settings(stem)}
-            for name, stem in _MODELS.items()
-        }
+        ours = {name: {'task': _TASK, 'settings': _settings(name)} for name in _MODELS}
         cls.inference_supported_models_cfg = {
             **_MMagicInferencer.inference_supported_models_cfg,
             **ours,
@@ -161,7 +161,10 @@ class _Inferencers(Inferencers):
 
 
 class _PhotographInferencer(ImageSuperResolutionInferencer):
-    """Reads, enlarges and writes images as `tools/infer.py` does."""
+    """Reads, enlarges and writes images as `tools/infer.py` does.
+
+    A network that downscales does so first.
+    """
 
     func_kwargs = {  # noqa: RUF012  (mmagic's interface)
         'preprocess': ['img'],
@@ -184,8 +187,8 @@ class _PhotographInferencer(ImageSuperResolutionInferencer):
         else:
             checkpoints.load(model, ckpt)
         chop = (model.test_cfg or {}).get('chop')
-        self.upscaler = Upscaler(model.generator, device, chop)
-        return model.to(self.upscaler.device)
+        self.scaler = make_scaler(model.generator, device, chop)
+        return model.to(self.scaler.device)
 
     def _init_visualizer(self, cfg: Config) -> None:
         # Nothing is drawn; that of a training config warns that it has no folder.
@@ -200,7 +203,7 @@ class _PhotographInferencer(ImageSuperResolutionInferencer):
         return read_photograph(img)
 
     def forward(self, inputs: Photograph) -> Photograph:
-        return self.upscaler(inputs)
+        return self.scaler(inputs)
 
     def visualize(
         self, preds: Photograph, result_out_dir: str | Path | None = None
@@ -223,14 +226,15 @@ class _PhotographInferencer(ImageSuperResolutionInferencer):
         return {'infer_results': DataSample(output=output)}, imgs
 
 
-def _settings(stem: str) -> list[dict[str, str]]:
+def _settings(name: str) -> list[dict[str, str]]:
     """What mmagic has in a model's metafile."""
-    names = [f'{stem}_x{scale}' for scale in _SCALES]
+    stem, scales = _MODELS[name]
+    names = [f'{stem}_x{scale}' for scale in scales]
     return [{'Name': name, 'Config': f'configs/{name}.py'} for name in names]
 
 
 def _find_config(name: str, setting: int | None, config_name: str | None) -> Path:
-    names = [entry['Name'] for entry in _settings(_MODELS[name])]
+    names = [entry['Name'] for entry in _settings(name)]
     if config_name is not None:
         if config_name not in names:
             raise ValueError(
@@ -239,13 +243,14 @@ def _find_config(name: str, setting: int | None, config_name: str | None) -> Pat
             )
         return config_path(f'{config_name}.py')
     # mmagic's default setting is 0, its first.
-    scales = {None: _SCALES[0], 0: _SCALES[0], **{scale: scale for scale in _SCALES}}
-    if setting not in scales:
+    stem, scales = _MODELS[name]
+    by_setting = {None: scales[0], 0: scales[0], **{scale: scale for scale in scales}}
+    if setting not in by_setting:
         raise ValueError(
             f'Expected `model_setting` of {name} to be its scale, one of '
-            f'{", ".join(map(str, _SCALES))}, but got {setting!r}.'
+            f'{", ".join(map(str, scales))}, but got {setting!r}.'
         )
-    return config_path(f'{_MODELS[name]}_x{scales[setting]}.py')
+    return config_path(f'{stem}_x{by_setting[setting]}.py')
 
 
 def _our_config(config: 'str | Path | dict | Config | None') -> Config | None:

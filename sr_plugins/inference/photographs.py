@@ -5,6 +5,7 @@ OpenCV knows neither palettes with partial alpha nor CMYK nor grey with alpha.
 """
 
 import io
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ..fileio import write_bytes
 
 _ORIENTATION = 0x0112  # EXIF tag
+# The PNG text field of `Photograph.original_size`, such as 640x480: width first, as
+# image programs show it.
+_SIZE_KEY = 'sr_plugins.original_size'
+_PNG_HEADER = 33  # bytes of the signature and IHDR, which everything else follows
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class Photograph:
             that shows only greys is colour.
         bits: 8 or 16 per channel.
         icc_profile: what the numbers of `rgb` mean, or None for sRGB.
+        original_size: (height, width) of the image that this one was downscaled from,
+            as its file notes, or None.
     """
 
     rgb: np.ndarray
@@ -37,6 +44,7 @@ class Photograph:
     is_grey: bool = False
     bits: int = 8
     icc_profile: bytes | None = None
+    original_size: tuple[int, int] | None = None
 
 
 def read_photograph(path: str | Path) -> Photograph:
@@ -94,11 +102,25 @@ def _read(image: Image.Image, path: str | Path) -> Photograph:
     # It would describe inks, not what they are converted to.
     converted = image.mode in ('CMYK', 'LAB')
     profile = None if converted else image.info.get('icc_profile')
+    size = _original_size(image, path)
     image = ImageOps.exif_transpose(image)
     image = image.convert('RGBA' if has_alpha else 'RGB')
     values = np.asarray(image).astype(np.float32) / 255
     alpha = values[..., 3] if has_alpha else None
-    return Photograph(values[..., :3], alpha, is_grey, 8, profile)
+    return Photograph(values[..., :3], alpha, is_grey, 8, profile, size)
+
+
+def _original_size(image: Image.Image, path: str | Path) -> tuple[int, int] | None:
+    note = image.info.get(_SIZE_KEY)
+    if note is None:
+        return None
+    size = re.fullmatch(r'([1-9]\d{0,8})x([1-9]\d{0,8})', note)
+    if size is None:
+        raise ValueError(
+            f'Expected the text field `{_SIZE_KEY}` of {path} to be like 640x480, but '
+            f'got {note!r}. Save the image without it.'
+        )
+    return int(size[2]), int(size[1])
 
 
 def _is_deep(image: Image.Image) -> bool:
@@ -135,18 +157,19 @@ def _read_deep(image: Image.Image, path: str | Path) -> Photograph:
     pixels = _oriented(pixels, turns)
     values = pixels.astype(np.float32) / 65535
     profile = image.info.get('icc_profile')
+    size = _original_size(image, path)
     alpha = None
     if values.ndim == 2:
         # OpenCV knows the transparent colour of RGB only.
         if 'transparency' in image.info:
             alpha = (pixels != image.info['transparency']).astype(np.float32)
         rgb = np.repeat(values[..., None], 3, axis=2)
-        return Photograph(rgb, alpha, True, 16, profile)
+        return Photograph(rgb, alpha, True, 16, profile, size)
     # A fourth channel of TIFF may be something else.
     if values.shape[2] == 4 and image.has_transparency_data:
         alpha = values[..., 3]
     rgb = np.ascontiguousarray(values[..., 2::-1])
-    return Photograph(rgb, alpha, _is_grey_png(path), 16, profile)
+    return Photograph(rgb, alpha, _is_grey_png(path), 16, profile, size)
 
 
 def _is_plain_tiff(image: Image.Image) -> bool:
@@ -195,7 +218,11 @@ def write_photograph(path: str | Path, photograph: Photograph) -> None:
         colour = np.concatenate([colour, photograph.alpha[..., None]], axis=2)
     pixels = (colour.clip(0, 1) * np.float32(peak)).round().astype(dtype)
     encode = _encode_8 if photograph.bits == 8 else _encode_16
-    write_bytes(path, encode(pixels, photograph.icc_profile))
+    data = encode(pixels, photograph.icc_profile)
+    if photograph.original_size is not None:
+        height, width = photograph.original_size
+        data = _insert_chunk(data, b'tEXt', f'{_SIZE_KEY}\0{width}x{height}'.encode())
+    write_bytes(path, data)
 
 
 def _encode_8(pixels: np.ndarray, profile: bytes | None) -> bytes:
@@ -213,9 +240,11 @@ def _encode_16(pixels: np.ndarray, profile: bytes | None) -> bytes:
     data = encoded.tobytes()
     if profile is None:
         return data
-    body = b'iCCP' + b'ICC Profile\0\0' + zlib.compress(profile)
-    chunk = (
-        struct.pack('>I', len(body) - 4) + body + struct.pack('>I', zlib.crc32(body))
-    )
-    header = 33  # the signature and IHDR, which the profile has to follow
-    return data[:header] + chunk + data[header:]
+    return _insert_chunk(data, b'iCCP', b'ICC Profile\0\0' + zlib.compress(profile))
+
+
+def _insert_chunk(png: bytes, kind: bytes, content: bytes) -> bytes:
+    """Put a chunk where any may be, right behind the header."""
+    check = zlib.crc32(kind + content)
+    chunk = struct.pack('>I', len(content)) + kind + content + struct.pack('>I', check)
+    return png[:_PNG_HEADER] + chunk + png[_PNG_HEADER:]

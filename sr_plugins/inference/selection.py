@@ -1,4 +1,4 @@
-"""Which images to enlarge, and which files they become."""
+"""Which images to work on, and which files they become."""
 
 import glob
 from collections.abc import Iterable
@@ -39,9 +39,9 @@ def find_images(pattern: str | Path) -> list[Path]:
 
 
 def plan_outputs(
-    sources: Iterable[Path], folder: str | Path, scale: int
+    sources: Iterable[Path], folder: str | Path, ending: str
 ) -> dict[Path, Path]:
-    """Where to write each enlarged image: `<folder>/<name>x<scale>.png`.
+    """Where to write what each image becomes: `<folder>/<name><ending>.png`.
 
     Raises:
         ValueError: when two images would get the same file, or one would replace an
@@ -49,7 +49,7 @@ def plan_outputs(
     """
     folder = Path(folder).expanduser()
     sources = list(sources)
-    outputs = {path: folder / f'{path.stem}x{scale}.png' for path in sources}
+    outputs = {path: folder / f'{path.stem}{ending}.png' for path in sources}
     inputs = {path.resolve(): path for path in sources}
     taken: dict[Path, Path] = {}
     for source, target in outputs.items():
@@ -57,8 +57,8 @@ def plan_outputs(
         if other is not source:
             raise ValueError(
                 f'Expected images of different names, but got {other} and {source}, '
-                f'which would both become {target}. Rename one, or enlarge them into '
-                f'different folders.'
+                f'which would both become {target}. Rename one, or choose different '
+                f'output folders.'
             )
         if target.resolve() in inputs:
             raise ValueError(

@@ -1,6 +1,6 @@
 """A network that takes photographs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ class Upscaler:
         chop: arguments of `chop_forward`, to go through images part by part.
 
     Raises:
-        ValueError: when there is no such device.
+        ValueError: when there is no such device, or the network also downscales.
     """
 
     def __init__(
@@ -35,8 +35,13 @@ class Upscaler:
         device: str | torch.device | None = None,
         chop: Mapping[str, int] | None = None,
     ) -> None:
+        if hasattr(network, 'downscale'):
+            raise ValueError(
+                f'Expected `network` to enlarge what it is given, but got '
+                f'{type(network).__name__}, which downscales it first. Use Rescaler.'
+            )
         self.chop = chop
-        self.device = _usable_device(device)
+        self.device = usable_device(device)
         self.network = network.to(self.device).eval()
         self.scale: int = network.scale
 
@@ -61,17 +66,7 @@ class Upscaler:
             ValueError: when the config has no network of ours, the checkpoint is
                 damaged or there is no such device.
         """
-        generator = cfg.get('model', {}).get('generator', {})
-        name = generator.get('type')
-        if name is None or MODELS.get(name) is None:
-            raise ValueError(
-                f'Expected `model.generator` of the config to be a network of '
-                f'sr_plugins, but got {name!r}.'
-            )
-        network = MODELS.build(generator)
-        checkpoints.load(network, checkpoint)
-        chop = (cfg.model.get('test_cfg') or {}).get('chop')
-        return cls(network, device, chop)
+        return cls(load_network(cfg, checkpoint), device, chop_of(cfg))
 
     def __call__(self, photograph: Photograph) -> Photograph:
         """Enlarge; alpha is enlarged by MATLAB's bicubic, all else is kept."""
@@ -86,28 +81,13 @@ class Upscaler:
             photograph.icc_profile,
         )
 
-    @torch.inference_mode()
     def upscale(self, rgb: np.ndarray) -> np.ndarray:
         """(H, W, 3) in [0, 1] -> (scale * H, scale * W, 3) in [0, 1], float32.
 
         Raises:
             MemoryError: when the image is too large for the device.
         """
-        x = torch.from_numpy(rgb).permute(2, 0, 1)[None].to(self.device)
-        try:
-            y = self._forward(x)[0].clamp(0, 1)
-        except RuntimeError as error:
-            # On a GPU it has a type of its own, on a CPU only these words.
-            if isinstance(error, torch.cuda.OutOfMemoryError) or (
-                "can't allocate memory" in str(error)
-            ):
-                height, width = rgb.shape[:2]
-                raise MemoryError(
-                    f'Expected an image that fits into the memory of {self.device}, '
-                    f'but got {height} x {width} pixels. Cut it into parts.'
-                ) from error
-            raise
-        return y.permute(1, 2, 0).cpu().numpy()
+        return apply(self._forward, rgb, self.device)
 
     def _forward(self, x: Tensor) -> Tensor:
         if self.chop is None:
@@ -115,7 +95,65 @@ class Upscaler:
         return chop_forward(self.network, x, self.scale, **self.chop)
 
 
-def _usable_device(device: str | torch.device | None) -> torch.device:
+def load_network(cfg: Config, checkpoint: str | Path) -> nn.Module:
+    """Build `model.generator` of a config and load its weights.
+
+    Raises:
+        CheckpointMismatchError: when the weights are of another network.
+        FileNotFoundError: when there is no such checkpoint.
+        ValueError: when the config has no network of ours, or the checkpoint is
+            damaged.
+    """
+    generator = cfg.get('model', {}).get('generator', {})
+    name = generator.get('type')
+    if name is None or MODELS.get(name) is None:
+        raise ValueError(
+            f'Expected `model.generator` of the config to be a network of '
+            f'sr_plugins, but got {name!r}.'
+        )
+    network = MODELS.build(generator)
+    checkpoints.load(network, checkpoint)
+    return network
+
+
+def chop_of(cfg: Config) -> Mapping[str, int] | None:
+    """Arguments of `chop_forward` in a config, or None for whole images."""
+    return (cfg.model.get('test_cfg') or {}).get('chop')
+
+
+@torch.inference_mode()
+def apply(
+    function: Callable[[Tensor], Tensor], rgb: np.ndarray, device: torch.device
+) -> np.ndarray:
+    """Apply a function of (1, 3, H, W) to (H, W, 3); clamp the result to [0, 1].
+
+    Raises:
+        MemoryError: when the image is too large for the device.
+    """
+    # Contiguous: a convolution may round otherwise for pixels that lie otherwise.
+    x = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None].to(device)
+    try:
+        y = function(x)[0].clamp(0, 1)
+    except RuntimeError as error:
+        # On a GPU it has a type of its own, on a CPU only these words.
+        if isinstance(error, torch.cuda.OutOfMemoryError) or (
+            "can't allocate memory" in str(error)
+        ):
+            height, width = rgb.shape[:2]
+            raise MemoryError(
+                f'Expected an image that fits into the memory of {device}, '
+                f'but got {height} x {width} pixels. Cut it into parts.'
+            ) from error
+        raise
+    return y.permute(1, 2, 0).cpu().numpy()
+
+
+def usable_device(device: str | torch.device | None) -> torch.device:
+    """The device, or for None a GPU when there is one.
+
+    Raises:
+        ValueError: when torch cannot use it here.
+    """
     if device is None:
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
     try:

@@ -9,6 +9,7 @@ from .cross_scale import cross_scale_attention
 from .in_scale import in_scale_attention
 from .mean_shift import DIV2K_MEAN, image_mean
 from .memory import check_budget
+from .quantize import quantize
 from .recompute import recompute
 from .upsample import PixelShuffleUpsample, make_upsampler
 
@@ -24,5 +25,6 @@ __all__ = [
     'in_scale_attention',
     'in_scale_attention_reference',
     'make_upsampler',
+    'quantize',
     'recompute',
 ]

@@ -12,13 +12,20 @@ import cv2
 import numpy as np
 
 PEAK = 255
-# ITU-R BT.601 luma as MATLAB's rgb2ycbcr has it, for R, G and B in 0..255.
-LUMA_WEIGHTS = np.array([65.738, 129.057, 25.064]) / 256
+# ITU-R BT.601 luma as MATLAB's rgb2ycbcr has it, times 256, for R, G and B in 0..255.
+LUMA_WEIGHTS = np.array([65.738, 129.057, 25.064])
+LUMA_DIVISOR = 256
 LUMA_OFFSET = 16
 SSIM_WINDOW = 11
 SSIM_SIGMA = 1.5
 SSIM_K1 = 0.01
 SSIM_K2 = 0.03
+
+_CHOICES = {
+    'channels': ('y', 'rgb'),
+    'quantization': ('round', 'truncate'),
+    'ssim_windows': ('inside', 'mirrored'),
+}
 
 
 @dataclass(frozen=True)
@@ -30,12 +37,29 @@ class Protocol:
         channels: 'y' compares the luma, 'rgb' all three channels.
         extra_border: `scale + extra_border` pixels are cut from every side.
         description: Who uses it, for tables and help texts.
+        quantization: How values become those of 8 bits: 'round' as a saved file has
+            them, or 'truncate' to drop the fraction.
+        psnr_luma_divisor: By what `LUMA_WEIGHTS` are divided for PSNR; 256 is right.
+            SSIM has the right luma always.
+        ssim_windows: 'inside' takes windows that lie inside the image, 'mirrored' one
+            around every pixel of the image, which is mirrored at its borders.
     """
 
     name: str
     channels: Literal['y', 'rgb']
     extra_border: int
     description: str
+    quantization: Literal['round', 'truncate'] = 'round'
+    psnr_luma_divisor: int = LUMA_DIVISOR
+    ssim_windows: Literal['inside', 'mirrored'] = 'inside'
+
+    def __post_init__(self) -> None:
+        for field, known in _CHOICES.items():
+            if getattr(self, field) not in known:
+                raise ValueError(
+                    f'Expected `{field}` of a protocol to be one of {known}, but got '
+                    f'{getattr(self, field)!r}.'
+                )
 
     def border(self, scale: int) -> int:
         """Give the number of pixels that are cut from every side."""
@@ -52,6 +76,16 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol(
             'edsr_div2k', 'rgb', 6, "RGB, border = scale + 6: EDSR's DIV2K validation"
         ),
+        # https://github.com/sunwj/CAR, run.py and utils.py.
+        Protocol(
+            'car_y',
+            'y',
+            0,
+            'luma / 255, fractions dropped, border = scale: the tables of CAR',
+            quantization='truncate',
+            psnr_luma_divisor=255,
+            ssim_windows='mirrored',
+        ),
     )
 }
 
@@ -61,8 +95,9 @@ def psnr(
 ) -> float:
     """Give the peak signal-to-noise ratio in dB, peak 255.
 
-    Both images are clamped to 0..255 and rounded first, as a saved file would be.
-    A grey image counts as RGB with three equal channels.
+    Both images are clamped to 0..255 and made whole numbers first, rounded as in a
+    saved file where the protocol does not say otherwise. A grey image counts as RGB
+    with three equal channels.
 
     Args:
         output: The network's image, RGB or grey, (H, W, 3), (H, W, 1) or (H, W),
@@ -78,7 +113,11 @@ def psnr(
         ValueError: The shapes differ or are no images, the protocol is unknown,
             or no pixel is left inside the border.
     """
+    protocol = get_protocol(protocol)
     output, target = _comparable(output, target, protocol, scale, min_side=1)
+    if protocol.channels == 'y':
+        weights = LUMA_WEIGHTS / protocol.psnr_luma_divisor
+        output, target = output @ weights, target @ weights
     mse = float(np.mean((output - target) ** 2))
     return math.inf if mse == 0 else 10 * math.log10(PEAK**2 / mse)
 
@@ -88,10 +127,10 @@ def ssim(
 ) -> float:
     """Give the structural similarity as the authors' MATLAB code does.
 
-    Gaussian window of 11 x 11 pixels with sigma 1.5, only windows that lie fully
-    inside the image, K1 = 0.01, K2 = 0.03. The luma is not rounded; RGB is the
-    mean of the three channels. BasicSR gives the same figures for `rgb`; MMagic's
-    own SSIM differs by about 0.01.
+    Gaussian window of 11 x 11 pixels with sigma 1.5, K1 = 0.01, K2 = 0.03, and, where
+    the protocol has no others, only windows that lie fully inside the image. The luma
+    is not rounded; RGB is the mean of the three channels. BasicSR gives the same
+    figures for `rgb`; MMagic's own SSIM differs by about 0.01.
 
     Args:
         output: As for `psnr`.
@@ -107,13 +146,18 @@ def ssim(
             the border: there is no SSIM of such an image, and a mean over a data
             set that skipped it could not be compared with a published one.
     """
-    output, target = _comparable(output, target, protocol, scale, SSIM_WINDOW)
+    protocol = get_protocol(protocol)
+    window_mean, min_side = _WINDOWS[protocol.ssim_windows]
+    output, target = _comparable(output, target, protocol, scale, min_side)
+    if protocol.channels == 'y':
+        weights = LUMA_WEIGHTS / LUMA_DIVISOR
+        output, target = output @ weights + LUMA_OFFSET, target @ weights + LUMA_OFFSET
     c1 = (SSIM_K1 * PEAK) ** 2
     c2 = (SSIM_K2 * PEAK) ** 2
-    mean_x, mean_y = _window_mean(output), _window_mean(target)
-    var_x = _window_mean(output**2) - mean_x**2
-    var_y = _window_mean(target**2) - mean_y**2
-    covariance = _window_mean(output * target) - mean_x * mean_y
+    mean_x, mean_y = window_mean(output), window_mean(target)
+    var_x = window_mean(output**2) - mean_x**2
+    var_y = window_mean(target**2) - mean_y**2
+    covariance = window_mean(output * target) - mean_x * mean_y
     similarity = ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / (
         (mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)
     )
@@ -139,12 +183,11 @@ def get_protocol(protocol: str | Protocol) -> Protocol:
 def _comparable(
     output: np.ndarray,
     target: np.ndarray,
-    protocol: str | Protocol,
+    protocol: Protocol,
     scale: int,
     min_side: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Give both images in float64, quantised, cropped, on the right channels."""
-    protocol = get_protocol(protocol)
+    """Give both images as (H, W, 3) in float64, quantised and cropped."""
     if output.shape != target.shape:
         raise ValueError(
             'Expected `output` and `target` to have the same shape, but got '
@@ -171,27 +214,42 @@ def _comparable(
         )
     inside = np.s_[border : height - border, border : width - border]
     return (
-        _to_channels(output[inside], protocol.channels),
-        _to_channels(target[inside], protocol.channels),
+        _to_rgb(output[inside], protocol.quantization),
+        _to_rgb(target[inside], protocol.quantization),
     )
 
 
-def _to_channels(image: np.ndarray, channels: str) -> np.ndarray:
-    """Give (H, W) luma or (H, W, 3) RGB in float64 of a uint8-like image."""
-    image = np.rint(np.clip(image.astype(np.float64), 0, PEAK))
+def _to_rgb(image: np.ndarray, quantization: str) -> np.ndarray:
+    """Give (H, W, 3) RGB in float64, of whole numbers in 0..255."""
+    image = np.clip(image.astype(np.float64), 0, PEAK)
+    image = np.rint(image) if quantization == 'round' else np.trunc(image)
     if image.ndim == 2:
         image = image[..., None]
     if image.shape[2] == 1:
         # EDSR's data loader copies grey to three channels. Its luma weights add
         # up to 0.86, so comparing the grey itself would score 1.3 dB lower.
         image = image.repeat(3, axis=2)
-    return image @ LUMA_WEIGHTS + LUMA_OFFSET if channels == 'y' else image
+    return image
 
 
-def _window_mean(image: np.ndarray) -> np.ndarray:
+def _mean_inside(image: np.ndarray) -> np.ndarray:
     """Average over every Gaussian window that lies fully inside the image."""
     edge = SSIM_WINDOW // 2
-    blurred = cv2.GaussianBlur(
-        np.ascontiguousarray(image), (SSIM_WINDOW, SSIM_WINDOW), SSIM_SIGMA
+    return _mean_mirrored(image)[edge:-edge, edge:-edge]
+
+
+def _mean_mirrored(image: np.ndarray) -> np.ndarray:
+    """Average over a Gaussian window around every pixel.
+
+    Mirrored with its outermost pixels repeated.
+    """
+    return cv2.GaussianBlur(
+        np.ascontiguousarray(image),
+        (SSIM_WINDOW, SSIM_WINDOW),
+        SSIM_SIGMA,
+        borderType=cv2.BORDER_REFLECT,
     )
-    return blurred[edge:-edge, edge:-edge]
+
+
+# How to average, and the shortest side that has an average.
+_WINDOWS = {'inside': (_mean_inside, SSIM_WINDOW), 'mirrored': (_mean_mirrored, 1)}

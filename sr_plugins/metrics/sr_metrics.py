@@ -8,38 +8,29 @@
 gives `edsr_y/PSNR` and `edsr_y/SSIM`.
 """
 
-import math
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
-import torch
-from mmengine.evaluator import BaseMetric
 
 from ..registry import METRICS
 from .functional import Protocol, get_protocol, psnr, ssim
+from .image_metric import ImageMetric, image_path, is_bgr, to_image
 
 
-class _ImageMetric(BaseMetric):
+class _PairMetric(ImageMetric):
     """Mean over the data set of a function of two images.
 
-    Samples are dicts as `BaseEditModel` yields them: `output` with `pred_img`,
-    `gt_img` (both (C, H, W) in 0..255), and `scale`, which the data set puts there.
+    Samples have `output` with `pred_img`, `gt_img` (both (C, H, W) in 0..255), and
+    `scale`, which the data set puts there.
 
     Args:
         protocol: A key of `sr_plugins.metrics.PROTOCOLS`.
-        collect_device: See `mmengine.evaluator.BaseMetric`; 'gpu' means by messages,
-            on gloo too, where 'cpu' writes files to the current folder.
+        collect_device: As for `ImageMetric`.
         prefix: Comes before the name in the result; the protocol where it is None.
-        collect_dir: See `mmengine.evaluator.BaseMetric`.
-
-    Attributes:
-        records: After `evaluate`, on the main process, `{'name': ..., 'value': ...}`
-            of every image in the order of the data set.
+        collect_dir: As for `ImageMetric`.
     """
 
     function: Callable[[np.ndarray, np.ndarray, str | Protocol, int], float]
-    name: str
 
     def __init__(
         self,
@@ -50,38 +41,18 @@ class _ImageMetric(BaseMetric):
     ) -> None:
         self.protocol = get_protocol(protocol)
         super().__init__(collect_device, prefix or self.protocol.name, collect_dir)
-        self.records: list[dict] = []
 
-    def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
-        """Score every sample of a batch.
+    def score(self, sample: dict) -> float:
+        """Compare the sample's `output.pred_img` with its `gt_img`.
 
         Raises:
-            ValueError: A sample lacks `scale`, its images differ in size, or they
-                are too small for the protocol. The message names the image.
+            ValueError: It lacks `scale`, its images differ in size, or they are too
+                small for the protocol. The message names the image.
         """
-        for sample in data_samples:
-            self.results.append({'name': _name(sample), 'value': self._score(sample)})
-
-    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Average the images' values.
-
-        `math.fsum` rounds once, so the mean does not depend on the number of
-        processes that the images were shared among.
-        """
-        self.records = results
-        if not results:
-            raise ValueError(
-                f'Expected the evaluator to see at least one image before {self.name} '
-                'is computed, but got none. Is the data set empty?'
-            )
-        total = math.fsum(record['value'] for record in results)
-        return {self.name: total / len(results)}
-
-    def _score(self, sample: dict) -> float:
         if 'scale' not in sample:
             raise ValueError(
-                f'Expected the sample of {_path(sample)} to have `scale`, which sets '
-                f'the border of protocol {self.protocol.name!r}, but got only '
+                f'Expected the sample of {image_path(sample)} to have `scale`, which '
+                f'sets the border of protocol {self.protocol.name!r}, but got only '
                 f'{sorted(sample)}. Put `scale` among the `meta_keys` of PackInputs.'
             )
         prediction, target = sample['output']['pred_img'], sample['gt_img']
@@ -89,23 +60,23 @@ class _ImageMetric(BaseMetric):
             raise ValueError(
                 'Expected prediction and ground truth to have the same shape '
                 f'(C, H, W), but got {tuple(prediction.shape)} and '
-                f'{tuple(target.shape)} for {_path(sample)}. Crop the ground truth '
-                'to a multiple of the scale.'
+                f'{tuple(target.shape)} for {image_path(sample)}. Crop the ground '
+                'truth to a multiple of the scale.'
             )
-        is_bgr = _is_bgr(sample)
+        bgr = is_bgr(sample)
         try:
             return self.function(
-                _to_image(prediction, is_bgr),
-                _to_image(target, is_bgr),
+                to_image(prediction, bgr),
+                to_image(target, bgr),
                 self.protocol,
                 int(sample['scale']),
             )
         except ValueError as error:
-            raise ValueError(f'{error} The image is {_path(sample)}.') from error
+            raise ValueError(f'{error} The image is {image_path(sample)}.') from error
 
 
 @METRICS.register_module()
-class PSNR(_ImageMetric):
+class PSNR(_PairMetric):
     """Mean PSNR in dB under a named protocol; see `functional.psnr`."""
 
     function = staticmethod(psnr)
@@ -113,43 +84,8 @@ class PSNR(_ImageMetric):
 
 
 @METRICS.register_module()
-class SSIM(_ImageMetric):
+class SSIM(_PairMetric):
     """Mean SSIM under a named protocol; see `functional.ssim`."""
 
     function = staticmethod(ssim)
     name = 'SSIM'
-
-
-def _is_bgr(sample: dict) -> bool:
-    """Tell whether the images of `sample` are BGR.
-
-    In testing, MMagic's data preprocessor turns ground truth and prediction into
-    BGR and says so. What it calls BGR is RGB, however, where the pipeline loaded
-    RGB without saying so, and the luma would be wrong by tenths of a dB.
-    """
-    order = sample.get('gt_img_output_channel_order')
-    if order is None or order.upper() == 'SINGLE':
-        return False
-    for key in ('gt_channel_order', 'img_channel_order'):
-        if key not in sample:
-            raise ValueError(
-                f"Expected the sample of {_path(sample)} to have `{key}`, 'rgb' or "
-                f"'bgr', but got only {sorted(sample)}. Without it MMagic's data "
-                'preprocessor takes the image for BGR. Let the loading transform '
-                'set it and PackInputs keep it.'
-            )
-    return order.upper() == 'BGR'
-
-
-def _to_image(tensor: torch.Tensor, is_bgr: bool) -> np.ndarray:
-    """Give the (H, W, C) RGB array of a (C, H, W) tensor."""
-    image = tensor.detach().cpu().permute(1, 2, 0).to(torch.float64).numpy()
-    return image[..., ::-1] if is_bgr else image
-
-
-def _path(sample: dict) -> str:
-    return str(sample.get('gt_path') or sample.get('img_path') or 'an unnamed image')
-
-
-def _name(sample: dict) -> str:
-    return Path(_path(sample)).stem

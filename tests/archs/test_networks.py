@@ -1,6 +1,7 @@
 """The contract of every registered network; a new one needs an entry in `NETWORKS`."""
 
 import copy
+from collections.abc import Callable
 from typing import NamedTuple
 
 import golden
@@ -12,6 +13,18 @@ from sr_plugins import archs, checkpoints
 from sr_plugins.registry import MODELS
 
 
+def enlarged(height, width, scale):
+    return [(3, height * scale, width * scale)]
+
+
+def unchanged(height, width, scale):
+    return [(3, height, width)]
+
+
+def maps(height, width, scale):
+    return [((3 * scale + 1) ** 2, height // scale, width // scale)] * 3
+
+
 class Contract(NamedTuple):
     """What is known of one network."""
 
@@ -19,6 +32,9 @@ class Contract(NamedTuple):
     tiny: dict  # arguments of a small one for quick checks
     published: list  # (arguments, parameters less frozen mean shifts)
     goldens: dict  # golden case -> arguments
+    outputs: Callable = enlarged  # input size, scale -> shapes
+    sizes: tuple = ((1, 1), (1, 7), (5, 1), (7, 10))  # among those it takes
+    published_order: str = 'rgb'  # of the channels that the published code takes
 
 
 def _edsr_count(blocks, width, scale):
@@ -28,6 +44,8 @@ def _edsr_count(blocks, width, scale):
 
 BASELINE = {'mid_channels': 64, 'num_blocks': 16}
 FULL = {'mid_channels': 256, 'num_blocks': 32, 'res_scale': 0.1}
+# The list of 17 blocks that the authors give as an example.
+ESRN_17 = tuple(golden.CASES['esrn_published_x2']['architecture'])
 
 NETWORKS = {
     'EDSR': Contract(
@@ -64,11 +82,53 @@ NETWORKS = {
             'csnln_x2_batch2': {'scale': 2, 'num_recurrences': 2},
         },
     ),
+    'KGN': Contract(
+        scales=(2, 4),
+        tiny={'mid_channels': 8, 'num_blocks': 2},
+        published=[({'scale': 2}, 10_645_663 - 12), ({'scale': 4}, 9_896_455 - 12)],
+        goldens={'kgn_x2': {'scale': 2}, 'kgn_x4': {'scale': 4}},
+        outputs=maps,
+        sizes=((16, 16), (16, 32), (40, 24)),
+    ),
+    'USN': Contract(
+        scales=(1, 2, 3, 4),
+        tiny={'mid_channels': 8, 'num_blocks': 2},
+        published=[({'scale': 2}, 40_729_627 - 24), ({'scale': 4}, 43_089_947 - 24)],
+        goldens={'edsr_usn_x2': {'scale': 2}},
+    ),
+    'CAR': Contract(
+        scales=(2, 4),
+        tiny={
+            'downscaler': {'mid_channels': 8, 'num_blocks': 2},
+            'upscaler': {'mid_channels': 8, 'num_blocks': 2},
+        },
+        published=[({'scale': 2}, 51_375_254), ({'scale': 4}, 52_986_366)],
+        goldens={},
+        outputs=unchanged,
+    ),
+    'ESRN': Contract(
+        scales=(2, 3, 4),
+        tiny={
+            'architecture': ('G_4_8_8', 'C_4_8_16', 'S_4_8_16', 'G_3_8_12'),
+            'mid_channels': 8,
+        },
+        published=[
+            ({'scale': 2, 'architecture': ESRN_17}, 516_488),
+            ({'scale': 2, 'architecture': ESRN_17, 'bias': True}, 520_595),
+            ({'scale': 4, 'architecture': ESRN_17}, 562_784),
+        ],
+        goldens={
+            case: {key: golden.CASES[case][key] for key in ('architecture', 'scale')}
+            for case in ('esrn_mix_x2', 'esrn_published_x2', 'esrn_mix_x4')
+        },
+        published_order='bgr',
+    ),
 }
 
 EVERY_SCALE = [(name, s) for name, c in NETWORKS.items() for s in c.scales]
 EVERY_COUNT = [(name, *entry) for name, c in NETWORKS.items() for entry in c.published]
 EVERY_GOLDEN = [(n, g, kw) for n, c in NETWORKS.items() for g, kw in c.goldens.items()]
+EVERY_SIZE = [(n, s, size) for n, s in EVERY_SCALE for size in NETWORKS[n].sizes]
 
 
 def build(name, **kwargs):
@@ -81,25 +141,31 @@ def test_every_network_has_a_contract():
     assert networks == set(NETWORKS)
 
 
-@pytest.mark.parametrize(('name', 'scale'), EVERY_SCALE)
-@pytest.mark.parametrize('size', [(1, 1), (1, 7), (5, 1), (7, 10)])
+def tensors(output):
+    """Several outputs, or one, by name."""
+    return output._asdict() if isinstance(output, tuple) else {'y': output}
+
+
+@pytest.mark.parametrize(('name', 'scale', 'size'), EVERY_SIZE)
 def test_any_size(name, scale, size):
     network = build(name, scale=scale, **NETWORKS[name].tiny).eval()
     x = torch.rand(2, 3, *size)
     before = x.clone()
     with torch.no_grad():
-        y = network(x)
-        alone = network(x[1:])
-    assert y.shape == (2, 3, size[0] * scale, size[1] * scale)
-    assert y.isfinite().all()
+        outputs, alone = (tensors(network(part)) for part in (x, x[1:]))
+    shapes = [(2, *shape) for shape in NETWORKS[name].outputs(*size, scale)]
+    assert [y.shape for y in outputs.values()] == shapes
     assert torch.equal(x, before), 'forward changed its input'
-    torch.testing.assert_close(y[1:], alone, rtol=1e-4, atol=1e-5)
+    for key, y in outputs.items():
+        assert y.isfinite().all()
+        torch.testing.assert_close(y[1:], alone[key], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(('name', 'scale'), EVERY_SCALE)
 def test_gradients_reach_every_parameter(name, scale):
     network = build(name, scale=scale, **NETWORKS[name].tiny)
-    network(torch.rand(1, 3, 8, 9)).sum().backward()
+    x = torch.rand(1, 3, *NETWORKS[name].sizes[-1])
+    sum(y.square().sum() for y in tensors(network(x)).values()).backward()
     for key, parameter in network.named_parameters():
         assert parameter.grad is not None, key
         assert parameter.grad.isfinite().all(), key
@@ -124,9 +190,11 @@ def test_state_dict_round_trip(name, tmp_path):
 @pytest.mark.parametrize('name', NETWORKS)
 def test_copies_agree(name):
     network = build(name, scale=2, **NETWORKS[name].tiny).eval()
-    x = torch.rand(1, 3, 6, 6)
+    x = torch.rand(1, 3, *NETWORKS[name].sizes[-1])
     with torch.no_grad():
-        assert torch.equal(network(x), copy.deepcopy(network)(x))
+        outputs, copied = (tensors(n(x)) for n in (network, copy.deepcopy(network)))
+    for key, y in outputs.items():
+        assert torch.equal(y, copied[key]), key
 
 
 @pytest.mark.parametrize(('name', 'kwargs', 'count'), EVERY_COUNT)
@@ -150,19 +218,23 @@ def test_golden_output(name, case, kwargs, dtype, bound):
     network = build(name, **kwargs).to(dtype).eval()
     report = checkpoints.load(network, golden.state_dict(case))
     assert report.dialect == 'published'
+    x = golden.image(case).to(dtype)
+    is_bgr = NETWORKS[name].published_order == 'bgr'
     with torch.no_grad():
-        y = network(golden.image(case).to(dtype))
-    target = golden.expected(case)['y']
-    if golden.CASES[case]['range'].startswith('[0,255]'):
-        y = y * 255
-    assert golden.relative_error(y, target) < bound
+        outputs = tensors(network(x.flip(1) if is_bgr else x))
+    targets = golden.expected(case)
+    for key, y in outputs.items():
+        if golden.CASES[case]['range'].startswith('[0,255]'):
+            y = y * 255
+        y = y.flip(1) if is_bgr else y
+        assert golden.relative_error(y, targets[key]) < bound, key
 
 
 @pytest.mark.parametrize('name', NETWORKS)
 @pytest.mark.parametrize('scale', [0, 5, 2.0, '2', None, True])
 def test_wrong_scale(name, scale):
     with pytest.raises(ValueError, match=f'Expected `scale` of {name} to be one of'):
-        build(name, scale=scale)
+        build(name, **{**NETWORKS[name].tiny, 'scale': scale})
 
 
 @pytest.mark.parametrize('name', NETWORKS)

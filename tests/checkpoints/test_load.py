@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sr_plugins import checkpoints
-from sr_plugins.archs import CSNLN, EDSR
+from sr_plugins.archs import CAR, CSNLN, EDSR, KGN, USN
 from sr_plugins.checkpoints import CheckpointMismatchError
 from sr_plugins.fileio import UnsafeFileError
 
@@ -122,6 +122,9 @@ def test_published_mean_of_another_data_set():
         (EDSR(2), 'csnln_x2_d2', 'weights of EDSR', 'CSNLN x2 with 2 recurrences'),
         (CSNLN(2), 'edsr_base_x2', 'weights of CSNLN', 'EDSR x2 with 16 blocks'),
         (EDSR(2), 'mdsr_base', 'EDSR x2', 'weights'),
+        (KGN(2, **TINY), 'kgn_x2', 'KGN x2 with 3 blocks of 8', '5 blocks of 128'),
+        (KGN(2), 'edsr_base_x2', 'weights of KGN', 'EDSR x2 with 16 blocks'),
+        (USN(2, **TINY), 'edsr_base_x3', 'EDSR x2 with 3 blocks', 'EDSR x3 with 16'),
     ],
 )
 def test_other_architecture(network, case, wanted, found):
@@ -235,3 +238,96 @@ def test_edsr_of_scale_1_in_a_file_of_basicsr_is_ambiguous():
     with pytest.raises(CheckpointMismatchError, match=r'\[0, 255\] or of \[0, 1\]'):
         checkpoints.load(edsr(scale=1), {'params': state})
     checkpoints.load(edsr(scale=1), state)
+
+
+def car(scale=2):
+    torch.manual_seed(2)
+    upscaler = {'mid_channels': 64, 'num_blocks': 16, 'res_scale': 1.0}
+    return CAR(scale, upscaler=upscaler)
+
+
+@pytest.fixture
+def published_car(tmp_path):
+    """A folder as published, both files from a DataParallel, of range 1 and 255."""
+    folder = tmp_path / '2x'
+    folder.mkdir()
+    for name, case in {'kgn': 'kgn_x2', 'usn': 'edsr_base_x2'}.items():
+        state = {f'module.{k}': v for k, v in golden.state_dict(case).items()}
+        torch.save(state, folder / f'{name}.pth')
+    return folder
+
+
+def test_published_folder(published_car):
+    ours = car()
+    report = checkpoints.load(ours, published_car)
+    assert set(report.loaded) == set(ours.state_dict())
+    assert report.dialect == 'published'
+    network = EDSR()
+    checkpoints.load(network, golden.state_dict('edsr_base_x2'))
+    outputs_agree(ours.upscaler, network, torch.rand(1, 3, 6, 5), 0)
+    downscaler = KGN()
+    checkpoints.load(downscaler, golden.state_dict('kgn_x2'))
+    hr = torch.rand(1, 3, 16, 24)
+    with torch.no_grad():
+        for found, expected in zip(ours.downscaler(hr), downscaler(hr), strict=True):
+            assert torch.equal(found, expected)
+
+
+def test_published_folder_of_another_scale(published_car):
+    """The half that fits is not taken either."""
+    ours = car()
+    before = {k: v.clone() for k, v in ours.state_dict().items()}
+    torch.save(golden.state_dict('edsr_base_x3'), published_car / 'usn.pth')
+    with pytest.raises(CheckpointMismatchError, match=r'usn\.pth to hold EDSR x2'):
+        checkpoints.load(ours, published_car)
+    for key, value in ours.state_dict().items():
+        assert torch.equal(value, before[key]), key
+    (published_car / 'usn.pth').unlink()
+    with pytest.raises(FileNotFoundError, match=r'usn\.pth'):
+        checkpoints.load(ours, published_car)
+
+
+def test_one_part(published_car):
+    ours = car()
+    before = {k: v.clone() for k, v in ours.state_dict().items()}
+    report = checkpoints.load(ours, {'upscaler': published_car / 'usn.pth'})
+    assert all(name.startswith('upscaler.') for name in report.loaded)
+    assert not report.missing
+    taken = set(report.loaded)
+    assert taken == {name for name in before if name.startswith('upscaler.')}
+    for key, value in ours.state_dict().items():
+        assert torch.equal(value, before[key]) == (key not in taken), key
+
+
+def test_part_of_another_scale_as_far_as_it_fits():
+    """The body of an EDSR of x2 starts an upscaling network of x4."""
+    ours = car(4)
+    source = {'upscaler': golden.state_dict('edsr_base_x2')}
+    report = checkpoints.load(ours, source, strict=False)
+    assert set(report.missing) == {
+        'upscaler.upsample.1.upsample_conv.weight',
+        'upscaler.upsample.1.upsample_conv.bias',
+    }
+    assert 'upscaler.conv_last.weight' in report.loaded
+
+
+@pytest.mark.parametrize(
+    ('case', 'found'), [('edsr_base_x2', 'EDSR x2'), ('kgn_x2', 'KGN x2')]
+)
+def test_one_part_for_the_whole(case, found):
+    match = f'weights of CAR, but got {found}.* alone, name that'
+    with pytest.raises(CheckpointMismatchError, match=match):
+        checkpoints.load(car(), golden.state_dict(case))
+
+
+def test_whole_car_of_another_scale():
+    with pytest.raises(CheckpointMismatchError) as caught:
+        checkpoints.load(car(2), car(4).state_dict())
+    wanted, found = str(caught.value).split('but got')
+    assert 'KGN x2 with 5 blocks of 128 channels and EDSR x2 with 16' in wanted
+    assert 'KGN x4' in found
+
+
+def test_folder_for_a_network_that_has_none(tmp_path):
+    with pytest.raises(OSError, match=str(tmp_path)):
+        checkpoints.load(edsr(), tmp_path)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sr_plugins.datasets import PairedFolderDataset
+from sr_plugins.datasets import PairedFolderDataset, SeededIndex
 
 TRAIN = {'hr': 'DIV2K/DIV2K_train_HR', 'lr': 'DIV2K/DIV2K_train_LR_bicubic/X{scale}'}
 TEST = {'hr': 'benchmark/Tiny/HR', 'lr': 'benchmark/Tiny/LR_bicubic/X{scale}'}
@@ -41,6 +41,21 @@ def test_pairs(tiny_data, scale):
         np.testing.assert_array_equal(sample['img'], lr[..., ::-1])
         np.testing.assert_array_equal(sample['gt'], hr[:height, :width, ::-1])
         assert sample['scale'] == scale
+
+
+def test_hr_only(data):
+    """Without LR folders; a crop is where it would be with an LR image."""
+    crop = [*LOAD, {'type': 'sr_plugins.PairedRandomCrop', 'lr_patch_size': 11}]
+    paired = PairedFolderDataset(2, data, **TRAIN, pipeline=crop)
+    pairs = [paired[SeededIndex(i, (0, i))] for i in range(4)]
+    shutil.rmtree(data / 'DIV2K/DIV2K_train_LR_bicubic')
+    dataset = PairedFolderDataset(2, data, hr=TRAIN['hr'], lr=None, pipeline=crop)
+    assert len(dataset) == 4
+    for i, pair in enumerate(pairs):
+        sample = dataset[SeededIndex(i, (0, i))]
+        assert not {'img', 'img_path'} & set(sample)
+        assert (sample['key'], sample['scale']) == (pair['key'], 2)
+        np.testing.assert_array_equal(sample['gt'], pair['gt'])
 
 
 def test_indices(tiny_data):

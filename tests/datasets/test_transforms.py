@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sr_plugins.datasets import LoadImagePair, PairedRandomCrop
+from sr_plugins.datasets import CropToMultiple, LoadImagePair, PairedRandomCrop
 
 
 @pytest.mark.parametrize('scale', [1, 2, 3, 4])
@@ -30,6 +30,15 @@ def test_crop_of_a_small_image():
     sample = {'img': image, 'gt': image, 'scale': 1, 'img_path': 'small.png'}
     with pytest.raises(ValueError, match=r'small\.png to be at least 5 .* 4 x 9'):
         PairedRandomCrop(5)(sample)
+
+
+def test_crop_to_a_multiple():
+    image = np.arange(25 * 17 * 3).reshape(25, 17, 3)
+    sample = CropToMultiple(8)({'gt': image, 'gt_path': 'a.png'})
+    np.testing.assert_array_equal(sample['gt'], image[:24, :16])
+    for small in (image[:7], image[:, :7]):
+        with pytest.raises(ValueError, match=r'a\.png to be at least 8 pixels a side'):
+            CropToMultiple(8)({'gt': small, 'gt_path': 'a.png'})
 
 
 def test_cache_is_not_changed_by_transforms_in_place(tiny_data):

@@ -1,6 +1,7 @@
 """Scores of the test loop against scores worked out from the files."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -9,12 +10,18 @@ import pytest
 import torch
 
 from sr_plugins import checkpoints
-from sr_plugins.archs import EDSR
-from sr_plugins.engine import build_test_runner, format_table, write_results
+from sr_plugins.archs import CAR, EDSR
+from sr_plugins.engine import (
+    build_test_runner,
+    format_table,
+    load_config,
+    write_results,
+)
 from sr_plugins.engine.loops.benchmark_loop import available_sets
-from sr_plugins.metrics import psnr, ssim
+from sr_plugins.metrics import bits_per_pixel, psnr, ssim
 from sr_plugins.preparation import imresize
 
+PROTOCOLS_OF_CAR = 'edsr_y', 'rgb', 'car_y'
 KEYS = ['edsr_y/PSNR', 'edsr_y/SSIM', 'rgb/PSNR', 'rgb/SSIM']
 
 
@@ -34,6 +41,119 @@ def run(tiny_config, weights):
         return runner, runner.test()
 
     return test
+
+
+TINY_CAR = {
+    'downscaler': {'mid_channels': 8, 'num_blocks': 1},
+    'upscaler': {'mid_channels': 8, 'num_blocks': 1, 'res_scale': 1.0},
+}
+
+
+@pytest.fixture
+def car(tmp_path):
+    """A CAR whose kernels are more than averages, and where its weights are."""
+    torch.manual_seed(3)
+    network = CAR(2, **TINY_CAR).eval()
+    with torch.no_grad():
+        for parameter in network.downscaler.parameters():
+            parameter.mul_(2)
+    torch.save(network.state_dict(), tmp_path / 'car.pth')
+    return network, tmp_path / 'car.pth'
+
+
+@pytest.fixture
+def car_config(tmp_path, request):
+    def make(data_root, **kwargs):
+        name = {'experiment_name': request.node.name}
+        options = {f'model.generator.{k}': v for k, v in TINY_CAR.items()}
+        return load_config(
+            Path(__file__).parents[2] / 'configs/demo_car_x2.py',
+            work_dir=str(tmp_path / 'run'),
+            data_root=str(data_root),
+            cfg_options={**options, **name, 'test_dataloader.num_workers': 0},
+            **kwargs,
+        )
+
+    return make
+
+
+@torch.no_grad()
+def through(network, hr):
+    """LR image and reconstruction of (H, W, 3) uint8, in the same form."""
+    x = torch.from_numpy(hr / np.float32(255)).permute(2, 0, 1)[None]
+    lr = network.downscale(x)
+    assert torch.equal(network(x), network.upscale(lr))
+    images = (255 * y[0].clamp(0, 1).permute(1, 2, 0) for y in (lr, network(x)))
+    return [image.numpy() for image in images]
+
+
+def test_downscaling_network(car, car_config, tiny_data, tmp_path):
+    """Cropping to 8, scores, rates, saved images and the bicubic row, all by hand."""
+    network, weights = car
+    # No LR images are needed.
+    shutil.copytree(
+        tiny_data / 'benchmark/Tiny/HR', tmp_path / 'data/benchmark/Mine/HR'
+    )
+    images = tmp_path / 'images'
+    runner = build_test_runner(
+        car_config(tmp_path / 'data'), bicubic=True, images_dir=images
+    )
+    checkpoints.load(runner.model, weights)
+    metrics = runner.test()
+    mine, bicubic = [], []
+    for i, size in enumerate([(56, 64), (48, 56), (48, 48)]):
+        hr = read(tiny_data / f'benchmark/Tiny/HR/photo{i}.png')
+        hr = np.ascontiguousarray(hr[: size[0], : size[1]])
+        lr, output = through(network, hr)
+        lr = np.rint(lr).astype(np.uint8)
+        assert lr.shape == (size[0] // 2, size[1] // 2, 3)
+        np.testing.assert_array_equal(read(images / f'Mine/photo{i}_original.png'), hr)
+        np.testing.assert_array_equal(
+            read(images / f'Mine/photo{i}_downscaled.png'), lr
+        )
+        np.testing.assert_allclose(
+            read(images / f'Mine/photo{i}.png'), output, atol=0.501
+        )
+        small = imresize(hr, 1 / 2)
+        for scores, image, stored in (
+            (mine, output, lr),
+            (bicubic, imresize(small, 2), small),
+        ):
+            scores.append(
+                [
+                    *(
+                        f(image, hr, p, 2)
+                        for p in PROTOCOLS_OF_CAR
+                        for f in (psnr, ssim)
+                    ),
+                    bits_per_pixel(stored, hr.size / 3),
+                    bits_per_pixel(stored, hr.size / 3, 90),
+                ]
+            )
+    keys = [f'{p}/{f}' for p in PROTOCOLS_OF_CAR for f in ('PSNR', 'SSIM')]
+    keys += ['lr_png/bpp', 'lr_jpeg90/bpp']
+    result = runner.test_loop.results['Mine']
+    assert list(result['metrics']) == keys
+    for key, ours, theirs in zip(
+        keys, np.mean(mine, axis=0), np.mean(bicubic, axis=0), strict=True
+    ):
+        assert metrics[f'Mine/{key}'] == pytest.approx(ours, abs=1e-4)
+        assert result['bicubic'][key] == pytest.approx(theirs, abs=1e-9)
+    assert [row['lr_png/bpp'] for row in result['images']] == [s[6] for s in mine]
+    # A network that was not downscaling would score as bicubic at best.
+    assert abs(metrics['Mine/lr_png/bpp'] - result['bicubic']['lr_png/bpp']) > 0.01
+
+
+def test_sets_of_downscaling_networks(car_config, tiny_data, tmp_path):
+    runner = build_test_runner(car_config(tiny_data))
+    assert runner.test_loop.names == ['DIV2K', 'Tiny']
+    with pytest.raises(FileNotFoundError, match=r'test sets Set5 in .* DIV2K, Tiny\.'):
+        build_test_runner(car_config(tiny_data), datasets=['Set5']).test()
+
+
+def test_downscaling_network_takes_whole_images(car_config, tiny_data):
+    with pytest.raises(ValueError, match=r'`--chop` .* got sr_plugins\.CARModel'):
+        car_config(tiny_data, chop=())
 
 
 def read(path):

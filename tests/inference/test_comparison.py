@@ -4,13 +4,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from inference.tiny import build, by_hand, write_config
+from inference.tiny import CAR, build, by_hand, write_config
 from matplotlib.figure import Figure
 from PIL import Image
 from skimage import data as photographs
 from skimage.metrics import peak_signal_noise_ratio
 
-from sr_plugins.inference import Upscaler, compare, save_comparison
+from sr_plugins.inference import Rescaler, Upscaler, compare, save_comparison
 from sr_plugins.inference.comparison import hardest_windows
 
 
@@ -120,6 +120,19 @@ def test_compare(tmp_path, drawn):
     assert np.abs(shown - enlarged).mean() < 3
     assert bicubic.get_title().startswith('bicubic\n')
     assert tiny.get_title().startswith('tiny\n')
+
+
+def test_compare_with_a_reduction_of_its_own(tmp_path, drawn):
+    network = build(write_config(tmp_path, 'car_x2', **CAR))
+    photograph = photographs.chelsea()[100:141, 100:154]
+    Image.fromarray(photograph).save(tmp_path / 'a.png')
+    compare(Rescaler(network, 'cpu'), tmp_path / 'a.png', tmp_path / 'b.png', 'tiny')
+    whole, bicubic, tiny, *_ = drawn[0].axes
+    x, y = whole.patches[0].get_xy()
+    expected = 255 * by_hand(network, np.ascontiguousarray(photograph[:40]))
+    window = expected[y : y + 40, x : x + 40]
+    np.testing.assert_allclose(tiny.images[0].get_array(), window, atol=0.501)
+    assert bicubic.get_title().startswith('bicubic\n')
 
 
 def test_photograph_too_small_to_score(tmp_path):

@@ -10,7 +10,7 @@ import mmagic.apis
 import numpy as np
 import pytest
 import torch
-from inference.tiny import ROOT, build, by_hand, write_checkpoint, write_config
+from inference.tiny import CAR, ROOT, build, by_hand, write_checkpoint, write_config
 from mmagic.apis.inferencers import ImageSuperResolutionInferencer
 from mmagic.registry import MODELS
 from mmengine.config import Config
@@ -62,7 +62,7 @@ def their_model(name, path):
 def test_names():
     theirs = mmagic.apis.MMagicInferencer.get_inference_supported_models()
     names = MMagicInferencer.get_inference_supported_models()
-    ours = ['csnln', 'edsr_baseline', 'edsr_full']
+    ours = ['car', 'csnln', 'edsr_baseline', 'edsr_full', 'esrn']
     assert names == [*theirs, *ours]
     assert len(theirs) > 40
     # mmagic's class cannot build ours, so it does not list them.
@@ -89,6 +89,7 @@ def test_names():
         ('edsr_baseline', 3, None, 'edsr_baseline_x3', 3),
         ('edsr_baseline', None, None, 'edsr_baseline_x2', 2),
         ('edsr_baseline', None, 'edsr_baseline_x3', 'edsr_baseline_x3', 3),
+        ('esrn', 4, None, 'esrn_x4', 4),
     ],
 )
 def test_our_names(
@@ -118,6 +119,35 @@ def test_full_edsr_is_known():
     # 43 million weights: only the choice of its config is tried.
     with pytest.raises(FileNotFoundError, match=r'absent\.pth'):
         MMagicInferencer('edsr_full', 4, model_ckpt='absent.pth', device='cpu')
+
+
+@pytest.mark.parametrize('setting', [2, 4])
+def test_car_is_known(setting):
+    with pytest.raises(FileNotFoundError, match=r'absent\.pth'):
+        MMagicInferencer('car', setting, model_ckpt='absent.pth', device='cpu')
+
+
+def test_car_has_two_scales():
+    with pytest.raises(ValueError, match='of car to be its scale, one of 2, 4, but go'):
+        MMagicInferencer('car', model_setting=3)
+    with pytest.raises(ValueError, match="car_x2, car_x4, but got 'car_x3'"):
+        MMagicInferencer('car', config_name='car_x3')
+
+
+def test_car_gives_the_reconstruction(photo, tmp_path):
+    network = build(write_config(tmp_path, 'car_x2', **CAR))
+    checkpoint = write_checkpoint(tmp_path / 'tiny.pth', network)
+    editor = MMagicInferencer(
+        'car', model_config=tmp_path / 'tiny.py', model_ckpt=checkpoint, device='cpu'
+    )
+    out = tmp_path / 'out.png'
+    results, image = editor.infer(img=str(photo), result_out_dir=str(out))
+    rgb = np.asarray(Image.open(out))
+    np.testing.assert_allclose(
+        rgb, 255 * by_hand(network, pixels(9, 12, 3)), atol=0.501
+    )
+    np.testing.assert_array_equal(image, rgb[..., ::-1])
+    assert results['infer_results'].output.pred_img.shape == (3, 9, 12)
 
 
 @pytest.mark.parametrize('name', [None, 'edsr_baseline', 'csnln', 'edsr'])

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, PngImagePlugin
 
 from sr_plugins.inference import (
     Photograph,
@@ -411,3 +411,30 @@ def test_interrupted_writing_leaves_the_old_file(tmp_path, monkeypatch):
         write_photograph(path, Photograph(VALUES))
     assert path.read_bytes() == b'old'
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize('bits', [8, 16])
+@pytest.mark.parametrize('profile', [None, PROFILE])
+def test_original_size(tmp_path, bits, profile):
+    image = np.random.default_rng(0).random((3, 4, 3), np.float32)
+    written = Photograph(image, None, False, bits, profile, (5, 8))
+    write_photograph(tmp_path / 'a.png', written)
+    read = read_photograph(tmp_path / 'a.png')
+    assert read.original_size == (5, 8)
+    assert (read.bits, read.icc_profile) == (bits, profile)
+    np.testing.assert_allclose(read.rgb, image, atol=0.501 / (2**bits - 1))
+    with Image.open(tmp_path / 'a.png') as file:
+        assert file.info['sr_plugins.original_size'] == '8x5'
+    Image.fromarray(pixels(3, 4, 3)).save(tmp_path / 'b.png')
+    assert read_photograph(tmp_path / 'b.png').original_size is None
+
+
+@pytest.mark.parametrize('note', ['', '8', '8x', '0x5', '-8x5', '8x5x3', '9' * 10_000])
+def test_wrong_note_of_a_size(tmp_path, note):
+    text = PngImagePlugin.PngInfo()
+    text.add_text('sr_plugins.original_size', note)
+    Image.fromarray(pixels(3, 4, 3)).save(tmp_path / 'a.png', pnginfo=text)
+    with pytest.raises(
+        ValueError, match=rf"a\.png to be like 640x480, but got '{note}"
+    ):
+        read_photograph(tmp_path / 'a.png')

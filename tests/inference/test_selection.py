@@ -30,7 +30,7 @@ def test_find_images(tmp_path, monkeypatch):
 
 def test_plan_outputs(tmp_path):
     sources = [tmp_path / 'a.b.jpg', tmp_path / 'c.png']
-    outputs = plan_outputs(sources, tmp_path, 3)
+    outputs = plan_outputs(sources, tmp_path, 'x3')
     assert outputs == {
         sources[0]: tmp_path / 'a.bx3.png',
         sources[1]: tmp_path / 'cx3.png',
@@ -41,12 +41,12 @@ def test_plan_outputs(tmp_path):
 def test_outputs_of_one_name_are_refused(tmp_path, other):
     sources = [tmp_path / 'a.png', tmp_path / other]
     with pytest.raises(ValueError, match=rf'a\.png and .*{other}, .* both .*ax2\.png'):
-        plan_outputs(sources, 'out', 2)
+        plan_outputs(sources, 'out', 'x2')
 
 
 def test_output_that_is_an_input_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     sources = [tmp_path / 'a.png', tmp_path / 'ax2.png']
     with pytest.raises(ValueError, match=r'a\.png would become ax2\.png'):
-        plan_outputs(sources, '.', 2)
-    plan_outputs(sources, 'elsewhere', 2)
+        plan_outputs(sources, '.', 'x2')
+    plan_outputs(sources, 'elsewhere', 'x2')

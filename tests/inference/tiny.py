@@ -8,6 +8,11 @@ from mmengine.config import Config
 from sr_plugins.registry import MODELS
 
 ROOT = Path(__file__).parents[2]
+# What `write_config` takes for a small CAR.
+CAR = {
+    'downscaler': {'mid_channels': 4, 'num_blocks': 1},
+    'upscaler': {'mid_channels': 4, 'num_blocks': 1, 'res_scale': 1.0},
+}
 
 
 def write_config(folder, base='edsr_baseline_x2', **generator):

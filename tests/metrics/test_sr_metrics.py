@@ -12,8 +12,10 @@ import pytest
 import torch
 from mmengine.evaluator import Evaluator
 from mmengine.registry import METRICS
+from PIL import Image
+from skimage import data as photographs
 
-from sr_plugins.metrics import PSNR, SSIM, psnr, ssim
+from sr_plugins.metrics import PSNR, SSIM, LRRate, psnr, ssim
 
 
 def make_images(seed, size=(40, 48)):
@@ -138,6 +140,48 @@ def test_bad_samples_are_named():
     sample = make_sample(0, gt_img=small, output={'pred_img': small})
     with pytest.raises(ValueError, match=r'got 14 x 40 .*image0.png'):
         SSIM().process(None, [sample])
+
+
+def make_downscaled(image, order='RGB'):
+    """A sample whose LR image is `image`, of an original twice as large."""
+    lr = to_tensor(image if order == 'RGB' else image[..., ::-1])
+    target = torch.zeros(3, 2 * lr.shape[1], 2 * lr.shape[2])
+    orders = {f'{key}_channel_order': 'rgb' for key in ('img', 'gt')}
+    orders['gt_img_output_channel_order'] = order
+    return make_sample(0, gt_img=target, output={'lr_img': lr}, **orders)
+
+
+@pytest.mark.parametrize('order', ['RGB', 'BGR'])
+def test_rate_is_that_of_the_file(tmp_path, order):
+    image = photographs.astronaut()[::8, ::8]
+    evaluator = Evaluator(
+        [
+            {'type': 'sr_plugins.LRRate'},
+            {'type': 'sr_plugins.LRRate', 'jpeg_quality': 90},
+        ]
+    )
+    evaluator.process([make_downscaled(image, order)])
+    rates = evaluator.evaluate(1)
+    assert list(rates) == ['lr_png/bpp', 'lr_jpeg90/bpp']
+    Image.fromarray(image).save(tmp_path / 'a.png', compress_level=9)
+    Image.fromarray(image).save(tmp_path / 'a.jpg', quality=90, optimize=True)
+    sizes = [(tmp_path / name).stat().st_size for name in ('a.png', 'a.jpg')]
+    for rate, size in zip(rates.values(), sizes, strict=True):
+        assert rate == 8 * size / (4 * 64 * 64)
+    assert 0.5 < rates['lr_jpeg90/bpp'] < rates['lr_png/bpp'] < 24 / 4
+
+
+def test_rate_of_a_network_that_does_not_downscale():
+    with pytest.raises(ValueError, match=r'image0\.png to have `lr_img`'):
+        LRRate().process(None, [make_sample(0)])
+
+
+@pytest.mark.parametrize('quality', [0, 96])
+def test_rate_at_a_quality_that_there_is_not(quality):
+    with pytest.raises(
+        ValueError, match=f'1 to 95, or None for PNG, but got {quality}'
+    ):
+        METRICS.build({'type': 'sr_plugins.LRRate', 'jpeg_quality': quality})
 
 
 def test_unknown_protocol_fails_when_it_is_built():

@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 import torch
-from inference.tiny import ROOT, build, by_hand, write_checkpoint, write_config
-from PIL import Image
+from inference.tiny import CAR, ROOT, build, by_hand, write_checkpoint, write_config
+from PIL import Image, PngImagePlugin
 
 from sr_plugins import fileio, inference
 from sr_plugins.inference import Upscaler
@@ -52,21 +52,26 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_from_another_folder(folder, tmp_path):
-    """As users run it: a process of its own."""
-    words = [folder / 'tiny.py', folder / 'tiny.pth', folder / 'in', '--device', 'cpu']
-    elsewhere = tmp_path / 'else where'
-    elsewhere.mkdir()
+def as_a_user(folder, *words):
+    """Run the tool in a process of its own, return its standard output."""
     result = subprocess.run(
-        [sys.executable, TOOL, *words],
-        cwd=elsewhere,
+        [sys.executable, TOOL, *words, '--device', 'cpu'],
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=120,
     )
     assert result.returncode == 0, result.stderr
-    assert '3 images written to results.' in result.stdout
     assert '100%' in result.stderr
+    return result.stdout
+
+
+def test_from_another_folder(folder, tmp_path):
+    """As users run it: a process of its own."""
+    elsewhere = tmp_path / 'else where'
+    elsewhere.mkdir()
+    said = as_a_user(elsewhere, folder / 'tiny.py', folder / 'tiny.pth', folder / 'in')
+    assert '3 images written to results.' in said
     assert names(elsewhere / 'results') == ['ax2.png', 'bx2.png', 'cx2.png']
     network = build(folder / 'tiny.py')
     for i, name in enumerate('abc'):
@@ -109,6 +114,109 @@ def test_wrong_chop(folder, infer):
     code, _, said = infer('in', '--chop', 2)
     assert code == 1
     assert 'Expected `--chop` to be followed by nothing or by SHAVE' in said
+
+
+@pytest.fixture
+def car(folder):
+    """As `folder`, with a CAR in place of an EDSR."""
+    network = build(write_config(folder, 'car_x2', **CAR))
+    write_checkpoint(folder / 'tiny.pth', network)
+    return folder
+
+
+def test_downscaled_file_is_all_that_is_needed(car, infer):
+    """Made and enlarged by three processes; sizes that the scale does not divide."""
+    photos = car / 'photos'
+    photos.mkdir()
+    Image.fromarray(pixels(17, 22, 3)).save(photos / 'rgb.png')
+    Image.fromarray(pixels(9, 13)).save(photos / 'grey.png')
+    Image.fromarray(pixels(9, 13, 4)).save(photos / 'rgba.png')
+    Image.fromarray(pixels(9, 13, 2)).save(photos / 'LA.png')
+    Image.fromarray(pixels(1, 1, 3)).save(photos / 'dot.png')
+    deep = 257 * pixels(9, 13).astype(np.uint16)
+    Image.fromarray(deep).save(photos / 'deep.png')
+    sources = [path.stem for path in photos.iterdir()]
+    words = 'tiny.py', 'tiny.pth'
+    said = as_a_user(car, *words, 'photos', '--out', 'both')
+    assert '12 images written to both.' in said
+    assert names(car / 'both') == sorted(
+        f'{name}_down2{ending}.png' for name in sources for ending in ('', 'x2')
+    )
+    small = car / 'small'
+    assert infer('photos', '--out', small, '--mode', 'downscale')[0] == 0
+    assert names(small) == sorted(f'{name}_down2.png' for name in sources)
+    as_a_user(car, *words, small, '--out', 'later', '--mode', 'upscale')
+    for folder in (small, car / 'later'):
+        for path in folder.iterdir():
+            assert path.read_bytes() == (car / 'both' / path.name).read_bytes()
+    modes = {'rgb': 'RGB', 'grey': 'L', 'rgba': 'RGBA', 'LA': 'LA', 'dot': 'RGB'}
+    for name, mode in {**modes, 'deep': 'L'}.items():
+        with (
+            Image.open(photos / f'{name}.png') as original,
+            Image.open(small / f'{name}_down2.png') as reduced,
+            Image.open(car / 'later' / f'{name}_down2x2.png') as back,
+        ):
+            assert reduced.mode == back.mode == mode
+            assert back.size == original.size
+            assert reduced.size == tuple(-(-side // 2) for side in original.size)
+            size = 'x'.join(map(str, original.size))
+            assert reduced.info['sr_plugins.original_size'] == size
+            assert 'sr_plugins.original_size' not in back.info
+    network = build(car / 'tiny.py')
+    exact = 255 * by_hand(network, pixels(17, 22, 3))
+    back = np.asarray(Image.open(car / 'later' / 'rgb_down2x2.png'))
+    np.testing.assert_allclose(back, exact, atol=0.501)
+
+
+def test_upscaling_any_image(car, infer):
+    assert infer('in/a.png', '--out', 'out', '--mode', 'upscale')[0] == 0
+    out = np.asarray(Image.open(car / 'out' / 'ax2.png'))
+    usn = build(car / 'tiny.py').upscaler
+    exact = 255 * by_hand(usn, pixels(6, 8, 3, seed=0))
+    np.testing.assert_allclose(out, exact, atol=0.501)
+
+
+def test_upscaling_what_was_downscaled_otherwise(car, infer):
+    """Named; the others go on."""
+    note = PngImagePlugin.PngInfo()
+    note.add_text('sr_plugins.original_size', '32x24')
+    Image.fromarray(pixels(6, 8, 3)).save(car / 'in' / 'b.png', pnginfo=note)
+    code, printed, said = infer('in', '--out', 'out', '--mode', 'upscale')
+    assert code == 1
+    assert '2 images written' in printed
+    assert 'in/b.png: Expected an image that was downscaled by 2, but got 6 x 8' in said
+    assert names(car / 'out') == ['ax2.png', 'cx2.png']
+
+
+def test_inputs_are_not_replaced_by_smaller_ones(car, infer):
+    (car / 'in' / 'c.png').rename(car / 'in' / 'a_down2x2.png')
+    for mode in ('both', 'downscale'):
+        code, _, said = infer('in', '--out', 'in', '--mode', mode)
+        if mode == 'both':
+            assert code == 1
+            assert 'in/a.png would become in/a_down2x2.png' in said
+            assert len(names(car / 'in')) == 3
+        else:
+            assert code == 0
+
+
+def test_mode_of_a_network_without(folder, infer):
+    code, _, said = infer('in', '--out', 'out', '--mode', 'both')
+    assert code == 1
+    assert 'Expected no mode for EDSR, which enlarges and does nothing else' in said
+    assert not (folder / 'out').exists()
+
+
+def test_unknown_mode(folder, infer):
+    code, _, said = infer('in', '--mode', 'down')
+    assert code == 2
+    assert "invalid choice: 'down'" in said
+
+
+def test_chop_of_a_network_that_downscales(car, infer):
+    code, _, said = infer('in', '--chop')
+    assert code == 1
+    assert 'Expected `--chop` for a model that enlarges LR images, but got' in said
 
 
 def test_cfg_options(folder, infer):

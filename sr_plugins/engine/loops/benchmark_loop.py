@@ -1,17 +1,20 @@
 """Test on every benchmark set that is present, one table for all."""
 
 import copy
+import math
 from pathlib import Path
 
+import numpy as np
+import torch
 from mmengine.dist import is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.runner import TestLoop
 from mmengine.runner.base_loop import BaseLoop
+from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ...metrics import PROTOCOLS, psnr, ssim
+from ...metrics import ImageMetric
 from ...preparation import imresize
-from ...preparation.images import read_rgb
 from ...registry import LOOPS
 
 DIV2K = ('DIV2K/DIV2K_valid_HR', 'DIV2K/DIV2K_valid_LR_bicubic/X{scale}')
@@ -26,15 +29,20 @@ def set_folders(name: str) -> tuple[str, str]:
     return f'benchmark/{name}/HR', f'benchmark/{name}/LR_bicubic/X{{scale}}'
 
 
-def available_sets(data_root: str | Path, scale: int) -> list[str]:
-    """Names of the sets below `data_root` that have images at `scale`."""
+def available_sets(
+    data_root: str | Path, scale: int, hr_only: bool = False
+) -> list[str]:
+    """Names of the sets below `data_root` that have images, LR ones at `scale`."""
     root = Path(data_root)
     names = [folder.name for folder in sorted(root.glob('benchmark/*'))] + ['DIV2K']
     names.sort(key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
     return [
         name
         for name in names
-        if all((root / f.format(scale=scale)).is_dir() for f in set_folders(name))
+        if all(
+            (root / folder.format(scale=scale)).is_dir()
+            for folder in set_folders(name)[: 1 if hr_only else 2]
+        )
     ]
 
 
@@ -45,10 +53,11 @@ class BenchmarkLoop(BaseLoop):
     Args:
         runner: the runner.
         dataloader: config of a loader of `PairedFolderDataset`, whose folders are
-            replaced by each set's.
+            replaced by each set's. With `lr=None` in it, sets need no LR images.
         evaluator: metrics of every set; DIV2K gets PSNR under `edsr_div2k` besides.
         datasets: names of sets; None takes all that are present.
-        bicubic: score MATLAB's bicubic enlargement as well.
+        bicubic: score MATLAB's bicubic enlargement as well; where there are no LR
+            images, that of its own reduction.
 
     Attributes:
         results: per set `metrics`, `images` (values of each image) and, where asked
@@ -74,14 +83,16 @@ class BenchmarkLoop(BaseLoop):
         self.bicubic = bicubic
         dataset = dataloader['dataset']
         self.data_root, self.scale = dataset['data_root'], dataset['scale']
-        present = available_sets(self.data_root, self.scale)
+        self.hr_only = dataset.get('lr', '') is None
+        present = available_sets(self.data_root, self.scale, self.hr_only)
         self.names = list(datasets) if datasets else present
         missing = [name for name in self.names if name not in present]
         if missing or not self.names:
             kind = 'div2k' if missing == ['DIV2K'] else 'benchmark'
             raise FileNotFoundError(
-                f'Expected test sets {", ".join(missing) or "of any name"} at '
-                f'x{self.scale} in {self.data_root}, but found '
+                f'Expected test sets {", ".join(missing) or "of any name"}'
+                f'{"" if self.hr_only else f" at x{self.scale}"} in '
+                f'{self.data_root}, but found '
                 f'{", ".join(present) or "none"}. Make one with `python '
                 f'tools/prepare_data.py {kind} --help`.'
             )
@@ -125,6 +136,8 @@ class BenchmarkLoop(BaseLoop):
     def _configure(self, name: str) -> tuple[dict, list]:
         loader = copy.deepcopy(self.template)
         hr, lr = set_folders(name)
+        if self.hr_only:
+            lr = None
         loader['dataset'].update(hr=hr, lr=lr, indices=None)
         metrics = list(copy.deepcopy(self.metrics))
         if name == 'DIV2K':
@@ -139,22 +152,38 @@ class BenchmarkLoop(BaseLoop):
                 row[f'{metric.prefix}/{metric.name}'] = record['value']
         collected = {'metrics': values, 'images': list(images.values())}
         if self.bicubic:
-            collected['bicubic'] = self._score_bicubic(list(values))
+            collected['bicubic'] = self._score_bicubic()
         return collected
 
-    def _score_bicubic(self, keys: list[str]) -> dict[str, float]:
-        """Means of the same metrics for MATLAB's bicubic enlargement."""
-        functions = {'PSNR': psnr, 'SSIM': ssim}
-        pairs = [key.split('/') for key in keys]
-        pairs = [(p, m) for p, m in pairs if p in PROTOCOLS and m in functions]
+    def _score_bicubic(self) -> dict[str, float]:
+        """Means of our metrics for MATLAB's bicubic."""
+        metrics = [m for m in self.evaluator.metrics if isinstance(m, ImageMetric)]
+        scores: dict[str, list[float]] = {f'{m.prefix}/{m.name}': [] for m in metrics}
         dataset = self.dataloader.dataset
-        sums = dict.fromkeys(pairs, 0.0)
         for index in range(len(dataset)):
-            info = dataset.get_data_info(index)
-            output = imresize(read_rgb(Path(info['img_path'])), self.scale)
-            target = read_rgb(Path(info['gt_path']))
-            target = target[: output.shape[0], : output.shape[1]]
-            for protocol, metric in pairs:
-                value = functions[metric](output, target, protocol, self.scale)
-                sums[protocol, metric] += value
-        return {f'{p}/{m}': total / len(dataset) for (p, m), total in sums.items()}
+            sample = self._bicubic_sample(dataset[index])
+            for metric, values in zip(metrics, scores.values(), strict=True):
+                values.append(metric.score(sample))
+        return {key: math.fsum(values) / len(values) for key, values in scores.items()}
+
+    def _bicubic_sample(self, packed: dict) -> dict:
+        """What a model would give for a packed sample, in the pipeline's colours."""
+        target, notes = packed['data_samples'].gt_img, packed['data_samples'].metainfo
+        lr = _to_array(packed['inputs'])
+        if self.hr_only:
+            lr = imresize(lr, 1 / self.scale)
+        output = imresize(lr, self.scale)[: target.shape[1], : target.shape[2]]
+        return {
+            **notes,
+            'gt_img_output_channel_order': notes.get('gt_channel_order'),
+            'gt_img': target,
+            'output': {'pred_img': _to_tensor(output), 'lr_img': _to_tensor(lr)},
+        }
+
+
+def _to_array(image: Tensor) -> np.ndarray:
+    return image.permute(1, 2, 0).numpy()
+
+
+def _to_tensor(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(image).permute(2, 0, 1)
