@@ -173,11 +173,9 @@ def train_basicsr(folder: Path, iterations: int) -> Clock:
 
     from basicsr.models.sr_model import SRModel
     from basicsr.train import train_pipeline
-    from basicsr.utils.registry import ARCH_REGISTRY
 
-    from sr_plugins.archs import EDSR
+    import sr_plugins.basicsr_plugin  # noqa: F401  (registers)
 
-    ARCH_REGISTRY.register(EDSR, suffix='sr_plugins')
     clock = Clock()
     # The first and the last thing that BasicSR's loop does with a batch.
     stock_begin, stock_step = SRModel.update_learning_rate, SRModel.optimize_parameters

@@ -24,6 +24,7 @@ PAGES = [
     ROOT / 'docs/ops.md',
     ROOT / 'docs/car.md',
     ROOT / 'docs/search.md',
+    ROOT / 'docs/basicsr.md',
 ]
 # What runs elsewhere.
 COVERED = {

@@ -26,6 +26,7 @@ ORDER = [
     'checkpoints',
     'datasets',
     'models',
+    'basicsr_plugin',
     'engine',
     'inference',
     'doctor',

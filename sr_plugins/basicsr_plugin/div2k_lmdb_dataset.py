@@ -1,4 +1,4 @@
-"""Our data sets in BasicSR's registry; importing this registers them."""
+"""DIV2K from LMDB stores, as a data set of BasicSR."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .datasets.div2k_lmdb_dataset import require_pairs
-from .datasets.lmdb_store import Store, store_path
+from ..datasets.div2k_lmdb_dataset import require_pairs
+from ..datasets.lmdb_store import Store, store_path
 
 _REQUIRED = ('dataroot_gt', 'dataroot_lq', 'scale', 'phase')
 _TRAINING = ('gt_size', 'use_hflip', 'use_rot')
