@@ -13,25 +13,14 @@ Deviations from the original:
 
 from torch import Tensor, nn
 
-from ..layers import check_image, check_scale, image_mean, make_upsampler
+from ..layers import (
+    ResidualBlock,
+    check_image,
+    check_scale,
+    image_mean,
+    make_upsampler,
+)
 from ..registry import MODELS
-
-
-class ResidualBlock(nn.Module):
-    """3x3 convolution, ReLU, 3x3 convolution, scaled and added to the input."""
-
-    def __init__(self, channels: int, res_scale: float) -> None:
-        super().__init__()
-        self.res_scale = res_scale
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.relu = nn.ReLU(inplace=True)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        residual = self.conv2(self.relu(self.conv1(x)))
-        if self.res_scale == 1:
-            return x + residual
-        return x.add(residual, alpha=self.res_scale)
 
 
 @MODELS.register_module()

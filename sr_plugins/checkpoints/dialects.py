@@ -22,6 +22,8 @@ State = Mapping[str, Tensor]
 # Stored by the published code; constants of the network here.
 _MEAN_SHIFT = ('sub_mean.', 'add_mean.')
 _CONSTANTS = (*_MEAN_SHIFT, 'escape_NaN')
+# What MDSR has and EDSR, whose other names are the same, has not.
+_MDSR_ONLY = r'pre_process\.'
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Family:
         means: buffer of the mean colour -> where the published code stores it.
         describe: one line on the architecture, from weights in our names.
         dialects: in the order in which they are tried; our own names come last.
+        foreign: a pattern that only keys of another, more special family match.
         is_homogeneous: whether the network without its biases gives r times the image
             for r times the image.
     """
@@ -79,9 +82,12 @@ class Family:
     describe: Callable[[State], str]
     dialects: tuple[Dialect, ...]
     is_homogeneous: bool = False
+    foreign: str | None = None
 
     def recognise(self, state: State) -> Dialect | None:
         """The dialect of `state`, or None when it is not of this family."""
+        if self.foreign and any(re.match(self.foreign, key) for key in state):
+            return None
         for dialect in self.dialects:
             if dialect.matches(state) and any(
                 re.match(self.marker, dialect.rename(key)) for key in state
@@ -162,14 +168,30 @@ def _count(state: State, pattern: str) -> int:
     return len({m[1] for key in state if (m := re.match(pattern, key))})
 
 
+def _upsampler_scale(state: State, prefix: str, width: int) -> int:
+    """Scale of the pixel shuffles under `prefix`."""
+    scale = 1
+    for key, value in state.items():
+        if re.fullmatch(rf'{prefix}\d+\.upsample_conv\.weight', key):
+            scale *= round((value.shape[0] / width) ** 0.5)
+    return scale
+
+
 def _describe_edsr(state: State) -> str:
     width = state['conv_first.weight'].shape[0]
     blocks = _count(state, r'body\.(\d+)\.')
-    scale = 1
-    for key, value in state.items():
-        if re.fullmatch(r'upsample\.\d+\.upsample_conv\.weight', key):
-            scale *= round((value.shape[0] / width) ** 0.5)
+    scale = _upsampler_scale(state, r'upsample\.', width)
     return f'EDSR x{scale} with {blocks} blocks of {width} channels'
+
+
+def _describe_mdsr(state: State) -> str:
+    width = state['conv_first.weight'].shape[0]
+    blocks = _count(state, r'body\.(\d+)\.')
+    scales = ', '.join(
+        f'x{_upsampler_scale(state, rf"upsample.{i}.", width)}'
+        for i in range(_count(state, r'pre_process\.(\d+)\.'))
+    )
+    return f'MDSR for {scales} with {blocks} blocks of {width} channels'
 
 
 def _describe_csnln(state: State) -> str:
@@ -212,6 +234,35 @@ _EDSR = Family(
             value_range=255.0,
         ),
         Dialect(name='sr_plugins or mmagic', marker=r'conv_first\.'),
+    ),
+    foreign=_MDSR_ONLY,
+)
+
+_MDSR = Family(
+    network='MDSR',
+    marker=_MDSR_ONLY,
+    first='conv_first',
+    last='conv_last',
+    means={'in_mean': 'sub_mean.bias', 'out_mean': 'add_mean.bias'},
+    describe=_describe_mdsr,
+    dialects=(
+        Dialect(
+            name='published',
+            marker=r'pre_process\.\d+\.\d+\.body\.0\.weight',
+            renames=(
+                (r'head\.0\.', 'conv_first.'),
+                (r'pre_process\.(\d+)\.(\d+)\.body\.0\.', r'pre_process.\1.\2.conv1.'),
+                (r'pre_process\.(\d+)\.(\d+)\.body\.2\.', r'pre_process.\1.\2.conv2.'),
+                (r'body\.(\d+)\.body\.0\.', r'body.\1.conv1.'),
+                (r'body\.(\d+)\.body\.2\.', r'body.\1.conv2.'),
+                (r'body\.\d+\.(weight|bias)$', r'conv_after_body.\1'),
+                (r'upsample\.(\d+)\.0\.', r'upsample.\1.0.upsample_conv.'),
+                (r'upsample\.(\d+)\.2\.', r'upsample.\1.1.upsample_conv.'),
+                (r'tail\.0\.', 'conv_last.'),
+            ),
+            value_range=None,
+        ),
+        Dialect(name='sr_plugins', marker=_MDSR_ONLY),
     ),
 )
 
@@ -393,7 +444,8 @@ _ESRN = Family(
     is_homogeneous=True,
 )
 
-FAMILIES = {family.network: family for family in (_EDSR, _CSNLN, _KGN, _CAR, _ESRN)}
+_FAMILIES = (_EDSR, _MDSR, _CSNLN, _KGN, _CAR, _ESRN)
+FAMILIES = {family.network: family for family in _FAMILIES}
 
 FOLDERS = {'CAR': {'downscaler': 'kgn.pth', 'upscaler': 'usn.pth'}}
 """Networks published as a folder: part of the network -> its file there."""

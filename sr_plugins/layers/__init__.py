@@ -11,11 +11,13 @@ from .mean_shift import DIV2K_MEAN, image_mean
 from .memory import check_budget
 from .quantize import quantize
 from .recompute import recompute
+from .residual import ResidualBlock
 from .upsample import PixelShuffleUpsample, make_upsampler
 
 __all__ = [
     'DIV2K_MEAN',
     'PixelShuffleUpsample',
+    'ResidualBlock',
     'check_budget',
     'check_image',
     'check_scale',

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sr_plugins import checkpoints
-from sr_plugins.archs import CAR, CSNLN, EDSR, KGN, USN
+from sr_plugins.archs import CAR, CSNLN, EDSR, KGN, MDSR, USN
 from sr_plugins.checkpoints import CheckpointMismatchError
 from sr_plugins.fileio import UnsafeFileError
 
@@ -121,7 +121,10 @@ def test_published_mean_of_another_data_set():
         (CSNLN(4, num_recurrences=2), 'csnln_x2_d2', 'CSNLN x4', 'CSNLN x2'),
         (EDSR(2), 'csnln_x2_d2', 'weights of EDSR', 'CSNLN x2 with 2 recurrences'),
         (CSNLN(2), 'edsr_base_x2', 'weights of CSNLN', 'EDSR x2 with 16 blocks'),
-        (EDSR(2), 'mdsr_base', 'EDSR x2', 'weights'),
+        (EDSR(2), 'mdsr_base', 'weights of EDSR', 'MDSR for x2, x3, x4 with 16'),
+        (MDSR(), 'edsr_base_x2', 'weights of MDSR', 'EDSR x2 with 16 blocks'),
+        (MDSR((2, 4)), 'mdsr_base', 'MDSR for x2, x4 with 16', 'MDSR for x2, x3, x4'),
+        (MDSR(**TINY), 'mdsr_base', '3 blocks of 8', '16 blocks of 64 channels'),
         (KGN(2, **TINY), 'kgn_x2', 'KGN x2 with 3 blocks of 8', '5 blocks of 128'),
         (KGN(2), 'edsr_base_x2', 'weights of KGN', 'EDSR x2 with 16 blocks'),
         (USN(2, **TINY), 'edsr_base_x3', 'EDSR x2 with 3 blocks', 'EDSR x3 with 16'),
