@@ -54,9 +54,9 @@ def load(
 
     Accepts our own and mmengine's checkpoints (`state_dict`, `generator.` and
     `module.` prefixes), BasicSR's (`params_ema`, preferred, or `params`) and plain
-    state dicts; for EDSR the published, BasicSR's and mmagic's names, for CSNLN, KGN
-    and USN the published ones. Names and value range are converted. The model is
-    changed only when everything fits, or with `strict=False`.
+    state dicts; for EDSR the published, BasicSR's and mmagic's names, for all
+    others the published ones. Names and value range are converted. The model is changed
+    only when everything fits, or with `strict=False`.
 
     Args:
         model: a network of `sr_plugins.archs`, or a mmagic model with one as its
