@@ -42,6 +42,7 @@ from tqdm import tqdm
 from sr_plugins.engine import load_config
 from sr_plugins.inference import (
     find_images,
+    peak_memory,
     plan_outputs,
     read_photograph,
     scaler_from_config,
@@ -72,6 +73,26 @@ def parse_args() -> argparse.Namespace:
         help='go through images in quarters, as the published CSNLN (10 3600)',
     )
     parser.add_argument(
+        '--tile',
+        type=int,
+        metavar='SIZE',
+        help='go through images in tiles of SIZE x SIZE pixels',
+    )
+    parser.add_argument(
+        '--overlap',
+        help='pixels that the network sees beyond a tile: auto, all that count; or N',
+    )
+    parser.add_argument(
+        '--seams',
+        choices=('exact', 'blended'),
+        help='cut tiles where they meet, or fade one into the other (exact)',
+    )
+    parser.add_argument(
+        '--self-ensemble',
+        action='store_true',
+        help='average the outputs of the eight poses of an image',
+    )
+    parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
@@ -84,7 +105,15 @@ def parse_args() -> argparse.Namespace:
 def process_all(args: argparse.Namespace) -> list[str]:
     """Do the work; return why images failed."""
     paths = find_images(args.input)
-    cfg = load_config(args.config, chop=args.chop, cfg_options=args.cfg_options)
+    cfg = load_config(
+        args.config,
+        chop=args.chop,
+        tile=args.tile,
+        overlap=args.overlap,
+        seams=args.seams,
+        self_ensemble=args.self_ensemble,
+        cfg_options=args.cfg_options,
+    )
     scaler = scaler_from_config(cfg, args.checkpoint, args.device)
     chain = [
         (function, plan_outputs(paths, args.out, ending))
@@ -105,7 +134,7 @@ def process_all(args: argparse.Namespace) -> list[str]:
                 break
             write_photograph(outputs[source], image)
             written += 1
-    print(f'{written} images written to {args.out}.')
+    print(f'{written} images written to {args.out}. {peak_memory(scaler.device)}')
     return failures
 
 

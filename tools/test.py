@@ -55,6 +55,26 @@ def parse_args() -> argparse.Namespace:
         help='go through images in quarters, as the published CSNLN (10 3600)',
     )
     parser.add_argument(
+        '--tile',
+        type=int,
+        metavar='SIZE',
+        help='go through images in tiles of SIZE x SIZE pixels',
+    )
+    parser.add_argument(
+        '--overlap',
+        help='pixels that the network sees beyond a tile: auto, all that count; or N',
+    )
+    parser.add_argument(
+        '--seams',
+        choices=('exact', 'blended'),
+        help='cut tiles where they meet, or fade one into the other (exact)',
+    )
+    parser.add_argument(
+        '--self-ensemble',
+        action='store_true',
+        help='average the outputs of the eight poses of an image',
+    )
+    parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
@@ -82,6 +102,10 @@ def main() -> None:
         work_dir=str(out),
         data_root=args.data_root,
         chop=args.chop,
+        tile=args.tile,
+        overlap=args.overlap,
+        seams=args.seams,
+        self_ensemble=args.self_ensemble,
         launcher=args.launcher,
         cfg_options=args.cfg_options,
     )
@@ -97,7 +121,8 @@ def main() -> None:
         table = write_results(
             runner.test_loop.results,
             out,
-            label=config.stem,
+            # As in the papers, EDSR+.
+            label=config.stem + '+' * args.self_ensemble,
             config=str(config),
             checkpoint=str(checkpoint),
         )

@@ -221,10 +221,17 @@ class CSNLN(nn.Module):
         memory_budget_mb: MiB that each attention may take for scores and weights; None
             takes 64 on a CPU and 1024 elsewhere. Outputs do not depend on it.
 
+    Attributes:
+        receptive_field: None, as it looks at all of the image.
+        alignment: the attention downscales squares of this side, counted from the
+            corner of the image.
+
     Raises:
         ValueError: on another scale, an odd width, fewer than one recurrence or a
             budget that is not positive.
     """
+
+    receptive_field = None
 
     def __init__(
         self,
@@ -248,6 +255,7 @@ class CSNLN(nn.Module):
             )
         check_budget(memory_budget_mb)
         self.scale = scale
+        self.alignment = _STAGES[scale][0]
         self.in_channels = in_channels
         self.with_checkpoint = with_checkpoint
         self.num_recurrences = num_recurrences

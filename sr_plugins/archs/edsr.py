@@ -27,8 +27,6 @@ from ..registry import MODELS
 class EDSR(nn.Module):
     """EDSR; the defaults are the baseline, 32 x 256 with `res_scale=0.1` the full one.
 
-    Receptive field on the LR image: about `2 * num_blocks + 4` pixels to each side.
-
     Args:
         scale: 1, 2, 3 or 4.
         in_channels: of the input; DIV2K's mean is subtracted when it is 3.
@@ -36,6 +34,10 @@ class EDSR(nn.Module):
         mid_channels: width of the body, `F` in the paper.
         num_blocks: residual blocks in the body, `B` in the paper.
         res_scale: factor of each block's residual branch.
+
+    Attributes:
+        receptive_field: LR pixels that an output pixel depends on, beyond its own to
+            each side.
 
     Raises:
         ValueError: on another scale.
@@ -54,6 +56,8 @@ class EDSR(nn.Module):
         check_scale(type(self).__name__, scale, (1, 2, 3, 4))
         self.scale = scale
         self.in_channels = in_channels
+        # One for each 3x3 convolution at LR size, and one for all of the larger sizes.
+        self.receptive_field = 2 * num_blocks + (3 if scale == 1 else 4)
         self.register_buffer('in_mean', image_mean(in_channels), persistent=False)
         self.register_buffer('out_mean', image_mean(out_channels), persistent=False)
         self.conv_first = nn.Conv2d(in_channels, mid_channels, 3, padding=1)

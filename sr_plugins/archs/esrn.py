@@ -37,6 +37,8 @@ class DenseBlock(nn.Module):
         bias: of every convolution.
     """
 
+    alignment = 1
+
     def __init__(
         self, in_channels: int, width: int, out_channels: int, bias: bool
     ) -> None:
@@ -53,6 +55,11 @@ class DenseBlock(nn.Module):
         features = self.in_conv(x)
         residual = self.out_conv(x) if self.skips_input else features
         return residual + self.grow(features)
+
+    @staticmethod
+    def reach(num_layers: int) -> int:
+        """How many pixels further than one the block sees, to each side."""
+        return num_layers
 
     def grow(self, x: Tensor) -> Tensor:
         """(N, width, H, W) -> (N, out_channels, H, W)."""
@@ -144,6 +151,13 @@ class ShrinkBlock(DenseBlock):
 class ContextualBlock(ShrinkBlock):
     """Kind C: as S, at half size, with each layer applied three times."""
 
+    alignment = 2
+
+    @staticmethod
+    def reach(num_layers: int) -> int:
+        """Three for each layer, of 2 pixels, and the other one of its own 2."""
+        return 6 * num_layers + 1
+
     @staticmethod
     def fused_channels(num_layers: int, width: int) -> int:
         """Width after the pixel shuffle that goes back to full size."""
@@ -176,6 +190,12 @@ class ESRN(nn.Module):
         mean_shift: subtract DIV2K's mean and add it again (of RGB only).
         global_skip: add the bicubic enlargement of the input to the output.
 
+    Attributes:
+        receptive_field: LR pixels that an output pixel depends on, beyond its own to
+            each side, at most.
+        alignment: blocks of kind C see pixels in squares of 2, counted from the corner
+            of the image.
+
     Raises:
         FileNotFoundError: when there is no such file.
         ValueError: on another scale, or a code that is malformed; the message has its
@@ -204,6 +224,7 @@ class ESRN(nn.Module):
             mid_channels, mid_channels, 3, padding=1, bias=bias
         )
         self.blocks = nn.ModuleList()
+        self.receptive_field, self.alignment = 5, 1
         width, total = mid_channels, 0
         for block in parse_architecture(_read_codes(architecture)):
             kind = _KINDS[block.kind]
@@ -211,6 +232,8 @@ class ESRN(nn.Module):
             self.blocks.append(kind(width, *sizes, bias))
             width = block.out_channels
             total += width
+            self.receptive_field += kind.reach(block.conv_num)
+            self.alignment = max(self.alignment, kind.alignment)
         self.fuse = nn.Sequential(
             nn.Conv2d(total, mid_channels, 1, bias=bias),
             nn.Conv2d(mid_channels, mid_channels, 3, padding=1, bias=bias),

@@ -8,6 +8,7 @@ from .hooks import (
     LearningCurveHook,
     SaveImagesHook,
 )
+from .image_options import set_image_options
 from .launch import build_runner, build_test_runner, check_types, load_config
 from .log_processor import LogProcessor
 from .loops import BenchmarkLoop, EvolutionSearchLoop, ResumableTrainLoop
@@ -31,5 +32,6 @@ __all__ = [
     'format_table',
     'load_config',
     'plain_errors',
+    'set_image_options',
     'write_results',
 ]

@@ -24,6 +24,7 @@ from torch.distributed import destroy_process_group
 from .. import registry
 from ..checkpoints import last_readable, load, require_resumable
 from ..fileio import remove_leftovers
+from .image_options import set_image_options
 from .search import STATE
 
 AMP_WRAPPERS = {
@@ -42,6 +43,10 @@ def load_config(
     amp: str | None = None,
     compile_network: bool = False,
     chop: Sequence[int] | None = None,
+    tile: int | None = None,
+    overlap: str | int | None = None,
+    seams: str | None = None,
+    self_ensemble: bool = False,
     launcher: str = 'none',
     cfg_options: dict[str, Any] | None = None,
 ) -> Config:
@@ -58,6 +63,11 @@ def load_config(
         chop: go through images in quarters: their overlap and their largest size in LR
             pixels, or nothing for the published 10 and 3600. None leaves the choice to
             the config.
+        tile: go through images in tiles of that side, see `models.Tiling`. None leaves
+            the choice to the config.
+        overlap: of tiles, pixels or 'auto'.
+        seams: of tiles, 'exact' or 'blended'.
+        self_ensemble: average the outputs of the eight poses of an image.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi', as in mmengine.
         cfg_options: entries to replace, by dotted names.
 
@@ -66,7 +76,8 @@ def load_config(
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: on an unknown type, fp16 without a GPU or a wrong `chop`.
+        ValueError: on an unknown type, fp16 without a GPU or wrong ways
+            to go through images.
     """
     path = Path(path)
     if not path.is_file():
@@ -114,8 +125,7 @@ def load_config(
         cfg.optim_wrapper.update(AMP_WRAPPERS[amp])
     if compile_network:
         cfg.setdefault('custom_hooks', []).append({'type': 'sr_plugins.CompileHook'})
-    if chop is not None:
-        _set_chop(cfg, chop)
+    set_image_options(cfg, chop, tile, overlap, seams, self_ensemble)
     check_types(cfg)
     return cfg
 
@@ -129,24 +139,6 @@ def _choose_data(cfg: Config) -> None:
         dataset = cfg.train_dataloader.dataset
         if dataset.type == 'sr_plugins.PairedFolderDataset':
             dataset.type = 'sr_plugins.DIV2KLMDBDataset'
-
-
-def _set_chop(cfg: Config, values: Sequence[int]) -> None:
-    shave, min_size = values if len(values) == 2 else (10, 3600)
-    if len(values) not in (0, 2) or shave < 0 or min_size < 1:
-        raise ValueError(
-            f'Expected `--chop` to be followed by nothing or by SHAVE, at least 0, and '
-            f'MIN_SIZE, at least 1, but got {" ".join(map(str, values))}.'
-        )
-    # BaseEditModel, which many configs name, takes whole images only.
-    if cfg.model['type'] not in ('BaseEditModel', 'sr_plugins.SRModel'):
-        raise ValueError(
-            f'Expected `--chop` for a model that enlarges LR images, but got '
-            f'{cfg.model["type"]}, which takes whole images. Leave it out.'
-        )
-    cfg.model['type'] = 'sr_plugins.SRModel'
-    chop = {'shave': shave, 'min_size': min_size}
-    cfg.model['test_cfg'] = {**(cfg.model.get('test_cfg') or {}), 'chop': chop}
 
 
 def build_runner(cfg: Config, resume: str | bool = False) -> Runner:

@@ -2,6 +2,7 @@
 
 from .comparison import compare, save_comparison
 from .kernel_plot import plot_kernels
+from .memory import peak_memory
 from .mmagic_inferencer import MMagicInferencer
 from .photographs import Photograph, read_photograph, write_photograph
 from .rescaler import Rescaler, make_scaler, scaler_from_config, steps
@@ -16,6 +17,7 @@ __all__ = [
     'compare',
     'find_images',
     'make_scaler',
+    'peak_memory',
     'plan_outputs',
     'plot_kernels',
     'read_photograph',

@@ -15,6 +15,8 @@ from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 
 from .. import checkpoints
+from ..engine import set_image_options
+from ..models import image_options
 from ..paths import config_path
 from .photographs import Photograph, read_photograph, write_photograph
 from .rescaler import make_scaler
@@ -54,14 +56,15 @@ class MMagicInferencer(_MMagicInferencer):
         model_ckpt: weights; for our networks of any dialect that
             `sr_plugins.checkpoints.load` knows. Without it they are random.
         device: where to run; None takes the GPU when there is one.
-        extra_parameters: as in mmagic.
+        extra_parameters: of our models `chop`, `tile`, `overlap`, `seams` and
+            `self_ensemble`, as options of `tools/infer.py`; else as in mmagic.
         seed: as in mmagic.
         **kwargs: ignored as in mmagic, whose demo passes those of `infer` as well.
 
     Raises:
         CheckpointMismatchError: when the weights are of another network.
         FileNotFoundError: when there is no such checkpoint.
-        ValueError: on an unknown name, setting or config.
+        ValueError: on an unknown name, setting, config or extra parameter.
     """
 
     inference_supported_models = [  # noqa: RUF012  (mmagic's interface)
@@ -93,11 +96,10 @@ class MMagicInferencer(_MMagicInferencer):
             model_config = _find_config(model_name, model_setting, config_name)
         config = _our_config(model_config)
         if config is not None:
+            _set_options(config, extra_parameters or {})
             init_default_scope('mmagic')
             self.inferencer = _Inferencers(
-                _PhotographInferencer(
-                    config, model_ckpt, device, extra_parameters, seed
-                )
+                _PhotographInferencer(config, model_ckpt, device, seed=seed)
             )
             return
         if model_name in _MODELS:
@@ -186,8 +188,8 @@ class _PhotographInferencer(ImageSuperResolutionInferencer):
             )
         else:
             checkpoints.load(model, ckpt)
-        chop = (model.test_cfg or {}).get('chop')
-        self.scaler = make_scaler(model.generator, device, chop)
+        options = image_options(model.test_cfg)
+        self.scaler = make_scaler(model.generator, device, **options)
         return model.to(self.scaler.device)
 
     def _init_visualizer(self, cfg: Config) -> None:
@@ -231,6 +233,17 @@ def _settings(name: str) -> list[dict[str, str]]:
     stem, scales = _MODELS[name]
     names = [f'{stem}_x{scale}' for scale in scales]
     return [{'Name': name, 'Config': f'configs/{name}.py'} for name in names]
+
+
+def _set_options(config: Config, extra_parameters: dict) -> None:
+    known = ('chop', 'tile', 'overlap', 'seams', 'self_ensemble')
+    unknown = [name for name in extra_parameters if name not in known]
+    if unknown:
+        raise ValueError(
+            f'Expected `extra_parameters` to be among {", ".join(known)}, but got '
+            f'{", ".join(unknown)}.'
+        )
+    set_image_options(config, **extra_parameters)
 
 
 def _find_config(name: str, setting: int | None, config_name: str | None) -> Path:

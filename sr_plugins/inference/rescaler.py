@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import nn
 
 from ..preparation import imresize
 from .photographs import Photograph
-from .upscaler import Upscaler, apply, chop_of, load_network
+from .upscaler import Upscaler, apply, load_network, options_of
 
 Mode = Literal['downscale', 'upscale', 'both']
 _LEVELS = np.float32(255)
@@ -119,19 +119,23 @@ def make_scaler(
     network: nn.Module,
     device: str | torch.device | None = None,
     chop: Mapping[str, int] | None = None,
+    tile: Mapping[str, Any] | None = None,
+    self_ensemble: bool = False,
 ) -> Upscaler | Rescaler:
     """A Rescaler for a network that downscales, for any other an Upscaler.
 
     Raises:
         ValueError: when there is no such device, or a network that downscales is to
-            go through images in parts.
+            go through images in parts or in several poses.
     """
     if not hasattr(network, 'downscale'):
-        return Upscaler(network, device, chop)
-    if chop is not None:
+        return Upscaler(network, device, chop, tile, self_ensemble)
+    options = {'chop': chop, 'tile': tile, 'self_ensemble': self_ensemble}
+    options = {name: value for name, value in options.items() if value}
+    if options:
         raise ValueError(
-            f'Expected no `chop` for {type(network).__name__}, which takes whole '
-            f'images, but got {dict(chop)}.'
+            f'Expected no {", ".join(f"`{name}`" for name in options)} for '
+            f'{type(network).__name__}, which takes whole images, but got {options}.'
         )
     return Rescaler(network, device)
 
@@ -140,7 +144,7 @@ def scaler_from_config(
     cfg: Config, checkpoint: str | Path, device: str | torch.device | None = None
 ) -> Upscaler | Rescaler:
     """What `from_config` of either gives, and fails with, as the network asks for."""
-    return make_scaler(load_network(cfg, checkpoint), device, chop_of(cfg))
+    return make_scaler(load_network(cfg, checkpoint), device, **options_of(cfg))
 
 
 def steps(

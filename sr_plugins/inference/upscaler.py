@@ -1,7 +1,9 @@
 """A network that takes photographs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,7 +11,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from .. import checkpoints
-from ..models import chop_forward
+from ..models import ImageForward, image_options
 from ..preparation import imresize
 from ..registry import MODELS
 from .photographs import Photograph
@@ -23,10 +25,13 @@ class Upscaler:
             out, with the factor of its sides in `scale`. It is moved to `device` and
             put into evaluation mode.
         device: where to run; None takes the GPU when there is one.
-        chop: arguments of `chop_forward`, to go through images part by part.
+        chop: arguments of `chop_forward`, to go through images in quarters.
+        tile: arguments of `Tiling`, to go through them in tiles.
+        self_ensemble: average the outputs of the eight poses of an image.
 
     Raises:
-        ValueError: when there is no such device, or the network also downscales.
+        ValueError: when there is no such device, the network also downscales, or
+            it is to go through images in a way that it cannot.
     """
 
     def __init__(
@@ -34,16 +39,18 @@ class Upscaler:
         network: nn.Module,
         device: str | torch.device | None = None,
         chop: Mapping[str, int] | None = None,
+        tile: Mapping[str, Any] | None = None,
+        self_ensemble: bool = False,
     ) -> None:
         if hasattr(network, 'downscale'):
             raise ValueError(
                 f'Expected `network` to enlarge what it is given, but got '
                 f'{type(network).__name__}, which downscales it first. Use Rescaler.'
             )
-        self.chop = chop
         self.device = usable_device(device)
         self.network = network.to(self.device).eval()
         self.scale: int = network.scale
+        self._forward = ImageForward(self.network, chop, tile, self_ensemble)
 
     @classmethod
     def from_config(
@@ -56,7 +63,7 @@ class Upscaler:
 
         Args:
             cfg: a config, whose `model.generator` is built. Its `model.test_cfg` may
-                have `chop`.
+                have options of `ImageForward`.
             checkpoint: weights of any dialect that `sr_plugins.checkpoints` knows.
             device: as for the class.
 
@@ -66,7 +73,7 @@ class Upscaler:
             ValueError: when the config has no network of ours, the checkpoint is
                 damaged or there is no such device.
         """
-        return cls(load_network(cfg, checkpoint), device, chop_of(cfg))
+        return cls(load_network(cfg, checkpoint), device, **options_of(cfg))
 
     def __call__(self, photograph: Photograph) -> Photograph:
         """Enlarge; alpha is enlarged by MATLAB's bicubic, all else is kept."""
@@ -87,12 +94,9 @@ class Upscaler:
         Raises:
             MemoryError: when the image is too large for the device.
         """
-        return apply(self._forward, rgb, self.device)
-
-    def _forward(self, x: Tensor) -> Tensor:
-        if self.chop is None:
-            return self.network(x)
-        return chop_forward(self.network, x, self.scale, **self.chop)
+        with explained_memory_errors(self.device, rgb):
+            y = self._forward(rgb.transpose(2, 0, 1)[None], self.device)[0]
+        return y.clip(0, 1, out=y).transpose(1, 2, 0)
 
 
 def load_network(cfg: Config, checkpoint: str | Path) -> nn.Module:
@@ -116,9 +120,9 @@ def load_network(cfg: Config, checkpoint: str | Path) -> nn.Module:
     return network
 
 
-def chop_of(cfg: Config) -> Mapping[str, int] | None:
-    """Arguments of `chop_forward` in a config, or None for whole images."""
-    return (cfg.model.get('test_cfg') or {}).get('chop')
+def options_of(cfg: Config) -> dict[str, Any]:
+    """Options of `ImageForward` in a config."""
+    return image_options(cfg.model.get('test_cfg'))
 
 
 @torch.inference_mode()
@@ -132,20 +136,28 @@ def apply(
     """
     # Contiguous: a convolution may round otherwise for pixels that lie otherwise.
     x = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None].to(device)
-    try:
+    with explained_memory_errors(device, rgb):
         y = function(x)[0].clamp(0, 1)
-    except RuntimeError as error:
+    return y.permute(1, 2, 0).cpu().numpy()
+
+
+@contextmanager
+def explained_memory_errors(device: torch.device, rgb: np.ndarray) -> Iterator[None]:
+    """Say which image did not fit, and what to do."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
         # On a GPU it has a type of its own, on a CPU only these words.
-        if isinstance(error, torch.cuda.OutOfMemoryError) or (
-            "can't allocate memory" in str(error)
-        ):
+        if isinstance(
+            error, MemoryError | torch.cuda.OutOfMemoryError
+        ) or "can't allocate memory" in str(error):
             height, width = rgb.shape[:2]
             raise MemoryError(
                 f'Expected an image that fits into the memory of {device}, '
-                f'but got {height} x {width} pixels. Cut it into parts.'
+                f'but got {height} x {width} pixels. Cut it into parts: networks that '
+                f'enlarge do so by `tile`.'
             ) from error
         raise
-    return y.permute(1, 2, 0).cpu().numpy()
 
 
 def usable_device(device: str | torch.device | None) -> torch.device:

@@ -2,6 +2,15 @@
 
 from .car_model import CARModel
 from .chop import chop_forward
-from .sr_model import SRModel
+from .image_forward import ImageForward
+from .sr_model import SRModel, image_options
+from .tiling import Tiling
 
-__all__ = ['CARModel', 'SRModel', 'chop_forward']
+__all__ = [
+    'CARModel',
+    'ImageForward',
+    'SRModel',
+    'Tiling',
+    'chop_forward',
+    'image_options',
+]

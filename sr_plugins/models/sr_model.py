@@ -1,29 +1,53 @@
 """A mmagic model that can test in parts."""
 
+from typing import Any
+
+import torch
 from mmagic.models import BaseEditModel
 from mmagic.structures import DataSample
 from torch import Tensor
 
 from ..registry import MODELS
-from .chop import chop_forward
+from .image_forward import ImageForward
+
+# Entries of `test_cfg` that `ImageForward` takes.
+IMAGE_OPTIONS = ('chop', 'tile', 'self_ensemble')
 
 
 @MODELS.register_module()
 class SRModel(BaseEditModel):
-    """BaseEditModel whose `test_cfg` may have `chop=dict(shave=10, min_size=3600)`.
+    """BaseEditModel whose `test_cfg` may have options of `ImageForward`.
 
-    Training is BaseEditModel's. With `chop`, validation, testing and inference go
-    through `chop_forward`, for networks whose memory grows with the square of the
-    image's size.
+    Those are `chop=dict(shave=10, min_size=3600)`, `tile=dict(size=256,
+    overlap='auto', seams='exact')` and `self_ensemble=True`. Training is
+    BaseEditModel's; validation, testing and inference go through `ImageForward`.
+
+    Raises:
+        ValueError: when the generator cannot do as the options want.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        ImageForward(self.generator, **image_options(self.test_cfg))  # raises early
 
     def forward_inference(
         self, inputs: Tensor, data_samples: DataSample | None = None
     ) -> DataSample:
         """(N, 3, H, W) in [0, 1] -> a sample with `pred_img` in [0, 255]."""
-        chop = (self.test_cfg or {}).get('chop')
-        if chop is None:
+        options = image_options(self.test_cfg)
+        if not options:
             return super().forward_inference(inputs, data_samples)
-        output = chop_forward(self.generator, inputs, self.generator.scale, **chop)
+        forward = ImageForward(self.generator, **options)
+        output = forward(inputs.cpu().numpy(), inputs.device)
+        output = torch.from_numpy(output).to(inputs.device)
         output = self.data_preprocessor.destruct(output, data_samples)
         return DataSample(pred_img=output.cpu())
+
+
+def image_options(test_cfg: dict | None) -> dict:
+    """What of a `test_cfg` is for `ImageForward`."""
+    test_cfg = test_cfg or {}
+    options = {key: test_cfg.get(key) for key in IMAGE_OPTIONS}
+    return {
+        key: option for key, option in options.items() if option not in (None, False)
+    }

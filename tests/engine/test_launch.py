@@ -5,7 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from sr_plugins.engine import build_runner, check_types, load_config
+from sr_plugins.engine import (
+    build_runner,
+    check_types,
+    load_config,
+    set_image_options,
+)
 from sr_plugins.models import SRModel
 from sr_plugins.registry import MODELS
 
@@ -147,6 +152,32 @@ def test_chop(tiny_config, values, shave, min_size):
 def test_wrong_chop(tiny_config, values):
     with pytest.raises(ValueError, match='Expected `--chop` to be followed by'):
         tiny_config(chop=values)
+
+
+def test_tiles_and_poses(tiny_config):
+    cfg = tiny_config(tile=64, overlap='16', self_ensemble=True)
+    assert cfg.model.test_cfg == {
+        'tile': {'size': 64, 'overlap': 16},
+        'self_ensemble': True,
+    }
+    assert isinstance(MODELS.build(cfg.model), SRModel)
+
+
+def test_what_is_told_replaces_what_the_config_has(tiny_config):
+    cfg = tiny_config(tile=64, overlap=16)
+    set_image_options(cfg, overlap='auto', seams='blended')
+    tile = {'size': 64, 'overlap': 'auto', 'seams': 'blended'}
+    assert cfg.model.test_cfg == {'tile': tile}
+    set_image_options(cfg, chop=())
+    assert list(cfg.model.test_cfg) == ['chop']
+    set_image_options(cfg, tile=32)
+    assert cfg.model.test_cfg == {'tile': {'size': 32}}
+
+
+def test_model_that_cannot_do_as_told(tiny_config):
+    cfg = tiny_config(tile=3)
+    with pytest.raises(ValueError, match='at least the overlap of EDSR'):
+        MODELS.build(cfg.model)
 
 
 def test_csnln_takes_whole_images():

@@ -18,6 +18,7 @@ from PIL import Image
 
 from sr_plugins.checkpoints import CheckpointMismatchError
 from sr_plugins.inference import MMagicInferencer
+from sr_plugins.models import ImageForward
 
 TASK = 'Image Super-Resolution'
 THEIRS = f'{mmagic.__path__[0]}/.mim/configs/edsr/'
@@ -113,6 +114,28 @@ def test_our_names(
     prediction = results['infer_results'].output.pred_img
     bgr = exact.transpose(2, 0, 1)[::-1]
     np.testing.assert_allclose(prediction, bgr, atol=1e-3)
+
+
+def test_tiles_and_poses(tiny, photo):
+    config, checkpoint, network = tiny
+
+    def infer(**extra):
+        editor = MMagicInferencer(
+            model_config=config,
+            model_ckpt=checkpoint,
+            device='cpu',
+            extra_parameters=extra,
+        )
+        return editor.infer(img=str(photo))[0]['infer_results'].output.pred_img.numpy()
+
+    both = infer(tile=7, self_ensemble=True)
+    forward = ImageForward(network, self_ensemble=True)
+    x = pixels(9, 12, 3).transpose(2, 0, 1)[None] / np.float32(255)
+    exact = 255 * forward(x, torch.device('cpu'))[0, ::-1].clip(0, 1)
+    np.testing.assert_allclose(both, exact, atol=1e-3)
+    assert np.abs(infer() - exact).max() > 0.1
+    with pytest.raises(ValueError, match=r'to be among chop, tile, .* but got tiles'):
+        infer(tiles=7)
 
 
 def test_full_edsr_is_known():

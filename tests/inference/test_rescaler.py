@@ -169,6 +169,8 @@ def test_networks_of_the_other_kind(car, tmp_path):
     assert isinstance(make_scaler(edsr, 'cpu'), Upscaler)
     with pytest.raises(ValueError, match=r"no `chop` for CAR, .* \{'shave': 3\}"):
         make_scaler(car(), 'cpu', {'shave': 3})
+    with pytest.raises(ValueError, match='no `tile`, `self_ensemble` for CAR'):
+        make_scaler(car(), 'cpu', tile={'size': 9}, self_ensemble=True)
 
 
 def test_steps(car, tmp_path):

@@ -1,5 +1,6 @@
 """The command line: what it writes, what it says and how it ends."""
 
+import re
 import runpy
 import subprocess
 import sys
@@ -116,6 +117,68 @@ def test_wrong_chop(folder, infer):
     assert 'Expected `--chop` to be followed by nothing or by SHAVE' in said
 
 
+def saved(folder):
+    return np.asarray(Image.open(folder / 'out' / 'largex2.png')).astype(float)
+
+
+def test_tiles(folder, infer):
+    """The network of one block sees 6 pixels around."""
+    rgb = pixels(40, 31, 3)
+    Image.fromarray(rgb).save(folder / 'large.png')
+    exact = 255 * by_hand(build(folder / 'tiny.py'), rgb)
+    words = 'large.png', '--out', 'out', '--tile', 8
+    code, printed, _ = infer(*words)
+    assert code == 0
+    assert re.search(r'1 images written to out\. Peak memory: \d+ MiB', printed)
+    np.testing.assert_allclose(saved(folder), exact, atol=0.501)
+    sharp, soft = [], []
+    for seams, errors in (('exact', sharp), ('blended', soft)):
+        assert infer(*words, '--overlap', 1, '--seams', seams)[0] == 0
+        errors.append(np.abs(saved(folder) - exact).max())
+    assert sharp[0] > 1
+    assert soft[0] > 1
+    assert sharp != soft
+
+
+def test_self_ensemble(folder, infer):
+    """The mean of eight by hand, before rounding; in tiles as well."""
+    rgb = pixels(22, 31, 3)
+    Image.fromarray(rgb).save(folder / 'large.png')
+    network = build(folder / 'tiny.py')
+    outputs = []
+    for mirrored in (False, True):
+        for quarters in range(4):
+            turned = np.rot90(rgb[:, ::-1] if mirrored else rgb, quarters)
+            x = torch.from_numpy(turned / np.float32(255)).permute(2, 0, 1)[None]
+            with torch.no_grad():
+                y = network(x)[0].permute(1, 2, 0).numpy()
+            y = np.rot90(y, -quarters)
+            outputs.append(y[:, ::-1] if mirrored else y)
+    exact = 255 * np.mean(outputs, axis=0).clip(0, 1)
+    words = 'large.png', '--out', 'out', '--self-ensemble'
+    for more in ((), ('--tile', 9, '--overlap', 'auto')):
+        assert infer(*words, *more)[0] == 0
+        np.testing.assert_allclose(saved(folder), exact, atol=0.501)
+    assert np.abs(255 * by_hand(network, rgb) - exact).max() > 1
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        (['--overlap', 9], 'Expected `--overlap` and `--seams` to come with `--tile`'),
+        (['--tile', 5], 'at least the overlap of EDSR, 6, but got 5'),
+        (['--tile', 0], 'Expected `tile` to be at least 1, but got 0'),
+        (['--tile', 9, '--overlap', 'x'], "LR pixels or 'auto', but got 'x'"),
+        (['--tile', 9, '--chop'], 'Expected `chop` or `tile`, but got both'),
+    ],
+)
+def test_wrong_tiles(folder, infer, words, message):
+    code, _, said = infer('in', '--out', 'out', *words)
+    assert code == 1
+    assert message in said
+    assert not (folder / 'out').exists()
+
+
 @pytest.fixture
 def car(folder):
     """As `folder`, with a CAR in place of an EDSR."""
@@ -213,10 +276,11 @@ def test_unknown_mode(folder, infer):
     assert "invalid choice: 'down'" in said
 
 
-def test_chop_of_a_network_that_downscales(car, infer):
-    code, _, said = infer('in', '--chop')
+@pytest.mark.parametrize('words', [['--chop'], ['--tile', 9], ['--self-ensemble']])
+def test_parts_and_poses_of_a_network_that_downscales(car, infer, words):
+    code, _, said = infer('in', *words)
     assert code == 1
-    assert 'Expected `--chop` for a model that enlarges LR images, but got' in said
+    assert f'Expected `{words[0]}` for a model that enlarges LR images, but' in said
 
 
 def test_cfg_options(folder, infer):

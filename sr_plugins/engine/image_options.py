@@ -1,0 +1,88 @@
+"""How testing and inference go through images, from a command line into a config."""
+
+from collections.abc import Sequence
+
+from mmengine.config import Config
+
+from ..models import Tiling
+
+
+def set_image_options(
+    cfg: Config,
+    chop: Sequence[int] | None = None,
+    tile: int | None = None,
+    overlap: str | int | None = None,
+    seams: str | None = None,
+    self_ensemble: bool = False,
+) -> None:
+    """Put the options into `model.test_cfg`, and take the model that heeds them.
+
+    Args:
+        cfg: the config.
+        chop: of `--chop`, nothing or two numbers; None for no quarters.
+        tile: of `--tile`; None for no tiles.
+        overlap: of `--overlap`, pixels or 'auto'.
+        seams: of `--seams`.
+        self_ensemble: whether there is `--self-ensemble`.
+
+    Raises:
+        ValueError: on wrong values, or for a model that takes whole images.
+    """
+    options, names = {}, []
+    if chop is not None:
+        options['chop'] = _chop(chop)
+        names.append('--chop')
+    test_cfg = cfg.get('model', {}).get('test_cfg') or {}
+    if tile is not None or overlap is not None or seams is not None:
+        options['tile'] = _tile(tile, overlap, seams, test_cfg.get('tile'))
+        names.append('--tile')
+    if self_ensemble:
+        options['self_ensemble'] = True
+        names.append('--self-ensemble')
+    if not options:
+        return
+    # BaseEditModel, which many configs name, takes whole images only.
+    if cfg.model['type'] not in ('BaseEditModel', 'sr_plugins.SRModel'):
+        raise ValueError(
+            f'Expected `{names[0]}` for a model that enlarges LR images, but got '
+            f'{cfg.model["type"]}, which takes whole images. Leave it out.'
+        )
+    test_cfg = {**test_cfg, **options}
+    if len({'chop', 'tile'} & set(options)) == 1:
+        # What is told replaces what the config has.
+        test_cfg.pop('tile' if 'chop' in options else 'chop', None)
+    cfg.model['type'] = 'sr_plugins.SRModel'
+    cfg.model['test_cfg'] = test_cfg
+
+
+def _chop(values: Sequence[int]) -> dict[str, int]:
+    shave, min_size = values if len(values) == 2 else (10, 3600)
+    if len(values) not in (0, 2) or shave < 0 or min_size < 1:
+        raise ValueError(
+            f'Expected `--chop` to be followed by nothing or by SHAVE, at least 0, and '
+            f'MIN_SIZE, at least 1, but got {" ".join(map(str, values))}.'
+        )
+    return {'shave': shave, 'min_size': min_size}
+
+
+def _tile(
+    size: int | None, overlap: str | int | None, seams: str | None, known: dict | None
+) -> dict:
+    """Arguments of `Tiling`; those that are not told are the config's."""
+    tile = dict(known or {})
+    if size is None and not tile:
+        raise ValueError(
+            'Expected `--overlap` and `--seams` to come with `--tile`, but got them '
+            'alone. Add the side of a tile, such as `--tile 256`.'
+        )
+    if isinstance(overlap, str) and overlap != 'auto':
+        if not overlap.isdecimal():
+            raise ValueError(
+                f"Expected `--overlap` to be a number of LR pixels or 'auto', but got "
+                f'{overlap!r}.'
+            )
+        overlap = int(overlap)
+    given = {'size': size, 'overlap': overlap, 'seams': seams}
+    tile.update((key, value) for key, value in given.items() if value is not None)
+    Tiling(**tile)
+    return tile
