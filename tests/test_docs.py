@@ -37,6 +37,7 @@ COVERED = {
     'python tools/prepare_data.py div2k --download': (
         'tests/preparation/test_download.py'
     ),
+    'tools/dist_infer': 'tests/tools/test_infer.py',
     'tools/dist_': 'tests/engine/test_distributed.py',
     'NNODES=2 NODE_RANK=0 MASTER_ADDR=10.0.0.1 PORT=29500 tools/dist_': 'the same',
     'GPUS=16 GPUS_PER_NODE=8 tools/slurm_train.sh': 'the same',

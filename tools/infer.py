@@ -41,6 +41,9 @@ from tqdm import tqdm
 
 from sr_plugins.engine import load_config
 from sr_plugins.inference import (
+    Rescaler,
+    Share,
+    Upscaler,
     find_images,
     peak_memory,
     plan_outputs,
@@ -93,6 +96,12 @@ def parse_args() -> argparse.Namespace:
         help='average the outputs of the eight poses of an image',
     )
     parser.add_argument(
+        '--launcher',
+        choices=('none', 'pytorch'),
+        default='none',
+        help='set by dist_infer.sh',
+    )
+    parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
@@ -102,9 +111,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def process_all(args: argparse.Namespace) -> list[str]:
-    """Do the work; return why images failed."""
-    paths = find_images(args.input)
+def build(args: argparse.Namespace, share: Share) -> Upscaler | Rescaler:
     cfg = load_config(
         args.config,
         chop=args.chop,
@@ -114,39 +121,59 @@ def process_all(args: argparse.Namespace) -> list[str]:
         self_ensemble=args.self_ensemble,
         cfg_options=args.cfg_options,
     )
-    scaler = scaler_from_config(cfg, args.checkpoint, args.device)
-    chain = [
-        (function, plan_outputs(paths, args.out, ending))
-        for ending, function in steps(scaler, args.mode)
-    ]
+    return scaler_from_config(cfg, args.checkpoint, args.device or share.device())
+
+
+def process_all(args: argparse.Namespace, share: Share) -> list[str]:
+    """Do this process's share of the work; return why images failed, of all."""
+    scaler = share.together(lambda: build(args, share))
+    chain = steps(scaler, args.mode)
+
+    def plan() -> tuple[list, list]:
+        paths = find_images(args.input)
+        endings = [ending for ending, _ in chain]
+        return paths, [plan_outputs(paths, args.out, ending) for ending in endings]
+
+    paths, outputs = share.together(plan, by_main=True)
     failures, written = [], 0
-    for source in tqdm(paths, unit='image'):
+    for source in tqdm(share.of_mine(paths), unit='image', disable=not share.is_main):
         try:
             image = read_photograph(source)
         except (ValueError, OSError) as error:
             failures.append(str(error))
             continue
-        for function, outputs in chain:
+        for (_, function), targets in zip(chain, outputs, strict=True):
             try:
                 image = function(image)
             except (ValueError, MemoryError) as error:
                 failures.append(f'{source}: {error}')
                 break
-            write_photograph(outputs[source], image)
+            write_photograph(targets[source], image)
             written += 1
-    print(f'{written} images written to {args.out}. {peak_memory(scaler.device)}')
-    return failures
+    total = sum(share.gather(written))
+    memory = share.gather(peak_memory(scaler.device))
+    if share.is_main:
+        print(f'{total} images written to {args.out}. {max(memory)}')
+    failures = [message for each in share.gather(failures) for message in each]
+    return failures if share.is_main else []
 
 
 def main() -> int:
     args = parse_args()
     try:
-        failures = process_all(args)
+        share = Share(args.launcher)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    try:
+        failures = process_all(args, share)
     except (ValueError, OSError) as error:
         failures = [str(error)]
     except KeyboardInterrupt:
         print('Interrupted. Files that are there are whole.', file=sys.stderr)
         return 130
+    finally:
+        share.leave()
     for message in failures:
         print(message, file=sys.stderr)
     return 1 if failures else 0

@@ -35,8 +35,6 @@ class MDSR(nn.Module):
     A training step at one scale leaves the other scales' weights without gradients:
     distributed runs need `find_unused_parameters=True`.
 
-    Receptive field on the LR image: about `2 * num_blocks + 12` pixels to each side.
-
     Args:
         scales: different ones of 2, 3 and 4. Their order is that of the weights;
             published ones have (2, 3, 4).
@@ -46,6 +44,10 @@ class MDSR(nn.Module):
         out_channels: of the output; DIV2K's mean is added when it is 3.
         scale: what `forward` takes when it is given none, one of `scales`; None for
             the first of them. The attribute of that name may be set at any time.
+
+    Attributes:
+        receptive_field: LR pixels that an output pixel depends on, beyond its own to
+            each side.
 
     Raises:
         ValueError: on other scales.
@@ -65,6 +67,9 @@ class MDSR(nn.Module):
         self.scale = self.scales[0] if scale is None else scale
         check_scale('MDSR', self.scale, self.scales)
         self.in_channels = in_channels
+        # One for each 3x3 convolution at LR size, two for each of the four 5x5, and
+        # one for all of the larger sizes.
+        self.receptive_field = 2 * num_blocks + 12
         self.register_buffer('in_mean', image_mean(in_channels), persistent=False)
         self.register_buffer('out_mean', image_mean(out_channels), persistent=False)
         self.conv_first = nn.Conv2d(in_channels, mid_channels, 3, padding=1)

@@ -7,12 +7,14 @@ from .mmagic_inferencer import MMagicInferencer
 from .photographs import Photograph, read_photograph, write_photograph
 from .rescaler import Rescaler, make_scaler, scaler_from_config, steps
 from .selection import find_images, plan_outputs
+from .sharing import Share
 from .upscaler import Upscaler
 
 __all__ = [
     'MMagicInferencer',
     'Photograph',
     'Rescaler',
+    'Share',
     'Upscaler',
     'compare',
     'find_images',

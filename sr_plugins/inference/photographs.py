@@ -210,19 +210,31 @@ def write_photograph(path: str | Path, photograph: Photograph) -> None:
     network nearly equal. 16-bit grey with alpha is written as RGBA with three equal
     channels, since OpenCV writes no PNG of two.
     """
-    peak, dtype = (255, np.uint8) if photograph.bits == 8 else (65535, np.uint16)
-    colour = photograph.rgb
-    if photograph.is_grey:
-        colour = colour.mean(axis=2, keepdims=True)
-    if photograph.alpha is not None:
-        colour = np.concatenate([colour, photograph.alpha[..., None]], axis=2)
-    pixels = (colour.clip(0, 1) * np.float32(peak)).round().astype(dtype)
+    pixels = _rounded(photograph)
     encode = _encode_8 if photograph.bits == 8 else _encode_16
     data = encode(pixels, photograph.icc_profile)
     if photograph.original_size is not None:
         height, width = photograph.original_size
         data = _insert_chunk(data, b'tEXt', f'{_SIZE_KEY}\0{width}x{height}'.encode())
     write_bytes(path, data)
+
+
+def _rounded(photograph: Photograph) -> np.ndarray:
+    """(H, W, channels) of its depth, some rows at a time: copies may be gigabytes."""
+    peak, dtype = (255, np.uint8) if photograph.bits == 8 else (65535, np.uint16)
+    channels = 1 if photograph.is_grey else 3
+    if photograph.alpha is not None:
+        channels += 1
+    pixels = np.empty((*photograph.rgb.shape[:2], channels), dtype)
+    for top in range(0, len(pixels), 256):
+        rows = slice(top, top + 256)
+        colour = photograph.rgb[rows]
+        if photograph.is_grey:
+            colour = colour.mean(axis=2, keepdims=True)
+        if photograph.alpha is not None:
+            colour = np.concatenate([colour, photograph.alpha[rows, :, None]], axis=2)
+        pixels[rows] = (colour.clip(0, 1) * np.float32(peak)).round()
+    return pixels
 
 
 def _encode_8(pixels: np.ndarray, profile: bytes | None) -> bytes:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sr_plugins.archs import CSNLN, EDSR, ESRN
+from sr_plugins.archs import CSNLN, EDSR, ESRN, MDSR
 from sr_plugins.models import ImageForward, SRModel, Tiling
 from sr_plugins.models.tiling import DEFAULT_OVERLAP, plan_windows
 
@@ -16,6 +16,7 @@ SMALL = {
     'EDSR x2': lambda: EDSR(2, mid_channels=4, num_blocks=2),
     'EDSR x3': lambda: EDSR(3, mid_channels=4, num_blocks=0),
     'EDSR x4': lambda: EDSR(4, mid_channels=4, num_blocks=1, res_scale=0.1),
+    'MDSR': lambda: MDSR((3, 4), mid_channels=4, num_blocks=1, scale=4),
     'ESRN x2': lambda: ESRN(
         'S_1_8_8 C_1_8_8 G_2_8_8', 2, mid_channels=8, bias=True, global_skip=True
     ),

@@ -1,7 +1,9 @@
 """The command line: what it writes, what it says and how it ends."""
 
+import os
 import re
 import runpy
+import socket
 import subprocess
 import sys
 
@@ -12,7 +14,7 @@ from inference.tiny import CAR, ROOT, build, by_hand, write_checkpoint, write_co
 from PIL import Image, PngImagePlugin
 
 from sr_plugins import fileio, inference
-from sr_plugins.inference import Upscaler
+from sr_plugins.inference import Share, Upscaler
 from sr_plugins.models import chop_forward
 
 TOOL = ROOT / 'tools' / 'infer.py'
@@ -281,6 +283,65 @@ def test_parts_and_poses_of_a_network_that_downscales(car, infer, words):
     code, _, said = infer('in', *words)
     assert code == 1
     assert f'Expected `{words[0]}` for a model that enlarges LR images, but' in said
+
+
+def test_several_processes(folder, infer):
+    """Files are those of one; a broken image is named and does not stop the others."""
+    (folder / 'in' / 'd.png').write_text('no image')
+    assert infer('in', '--out', 'one')[0] == 1
+    tool = ROOT / 'tools' / 'dist_infer.sh'
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    done = subprocess.run(
+        [tool, 'tiny.py', 'tiny.pth', 'in', '2', '--out', 'two', '--device', 'cpu'],
+        cwd=folder,
+        env={**os.environ, 'PYTHON': sys.executable, 'PORT': str(port)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 1
+    assert done.stdout.count('3 images written to two.') == 1
+    assert done.stderr.count('Expected an image of 8 or 16 bits') == 1
+    assert names(folder / 'two') == names(folder / 'one')
+    for path in (folder / 'one').iterdir():
+        assert path.read_bytes() == (folder / 'two' / path.name).read_bytes()
+
+
+@pytest.mark.parametrize('by_main', [False, True])
+def test_failing_together(by_main):
+    """What one process finds stops both; one of them says it, once."""
+
+    class OfTwo(Share):
+        def __init__(self, rank, others):
+            super().__init__()
+            self.rank, self.size, self.others = rank, 2, others
+
+        def gather(self, value):
+            both = [value, self.others]
+            return both if self.is_main else both[::-1]
+
+    def fail():
+        raise OSError('no such file')
+
+    with pytest.raises(ValueError, match='no such file'):
+        OfTwo(0, None).together(fail, by_main)
+    with pytest.raises(ValueError, match='of the other'):
+        OfTwo(0, 'of the other').together(list, by_main)
+    with pytest.raises(SystemExit) as ended:
+        OfTwo(1, 'of the other').together(list, by_main)
+    assert ended.value.code == 0
+    assert OfTwo(0, None).together(lambda: [4], by_main) == [4]
+    assert OfTwo(1, None).together(lambda: [4], by_main) == (None if by_main else [4])
+    assert [list(OfTwo(i, None).of_mine('abc')) for i in (0, 1)] == [['a', 'c'], ['b']]
+
+
+def test_launcher_without_torchrun(folder, infer, monkeypatch):
+    monkeypatch.delenv('LOCAL_RANK', raising=False)
+    code, _, said = infer('in', '--launcher', 'pytorch')
+    assert code == 1
+    assert 'but got a process of its own. Start tools/dist_infer.sh' in said
 
 
 def test_cfg_options(folder, infer):
