@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..fileio import torch_load
-from .dialects import FAMILIES, FOLDERS, Dialect, Family
+from .families import FAMILIES, Dialect, Family
 
 _SHOWN = 4
 Source = str | Path | Mapping[str, Any]
@@ -90,9 +90,12 @@ def load(
 
 def _parts(network: nn.Module, source: Source) -> 'list[tuple[str, nn.Module, Source]]':
     """The parts of `network` that get weights of their own: prefix, part, weights."""
-    files = FOLDERS.get(_family_name(network))
-    if files is not None and isinstance(source, str | Path) and Path(source).is_dir():
-        source = {name: Path(source, file) for name, file in files.items()}
+    family = FAMILIES.get(_family_name(network))
+    has_files = family is not None and family.parts
+    if has_files and isinstance(source, str | Path) and Path(source).is_dir():
+        source = {
+            p.prefix.removesuffix('.'): Path(source, p.file) for p in family.parts
+        }
     children = dict(network.named_children())
     if (
         not isinstance(source, Mapping)
@@ -242,7 +245,7 @@ def _complaint(
     """A short account of what does not fit."""
     wanted, found = name, 'weights under unknown names'
     if family is not None:
-        wanted = family.describe(ours)
+        wanted = family.describe(ours).summary
         found = f'{_describe(family, state)} ({report.dialect} names)'
     lines = [f'Expected {where} to hold {wanted}, but got {found}.']
     lines += _listing('missing', report.missing)
@@ -257,7 +260,7 @@ def _complaint(
 
 def _describe(family: Family, state: Mapping[str, Tensor]) -> str:
     try:
-        return family.describe(state)
+        return family.describe(state).summary
     except KeyError as error:
         return f'{family.network} weights without {error}'
 

@@ -111,8 +111,7 @@ def test_biases_of_the_published_range(case):
     options = {key: golden.CASES[case][key] for key in ('architecture', 'scale')}
     theirs, ours = (ESRN(**options, bias=True).double() for _ in range(2))
     state = published_with_biases(case)
-    dialect = FAMILIES['ESRN'].dialects[options['scale'] != 4]
-    theirs.load_state_dict({dialect.rename(k): v for k, v in state.items()})
+    theirs.load_state_dict(FAMILIES['ESRN'].dialects[0].to_ours(state))
     assert checkpoints.load(ours, state).dialect == 'published'
     x = torch.rand(1, 3, 7, 6, dtype=torch.float64)
     with torch.no_grad():
