@@ -96,6 +96,12 @@ def parse_args() -> argparse.Namespace:
         help='average the outputs of the eight poses of an image',
     )
     parser.add_argument(
+        '--amp', choices=('bf16',), help='calculate in bfloat16, faster and coarser'
+    )
+    parser.add_argument(
+        '--compile', action='store_true', help='use torch.compile; it takes a while'
+    )
+    parser.add_argument(
         '--launcher',
         choices=('none', 'pytorch'),
         default='none',
@@ -119,9 +125,11 @@ def build(args: argparse.Namespace, share: Share) -> Upscaler | Rescaler:
         overlap=args.overlap,
         seams=args.seams,
         self_ensemble=args.self_ensemble,
+        inference_amp=args.amp,
         cfg_options=args.cfg_options,
     )
-    return scaler_from_config(cfg, args.checkpoint, args.device or share.device())
+    device = args.device or share.device()
+    return scaler_from_config(cfg, args.checkpoint, device, args.compile)
 
 
 def process_all(args: argparse.Namespace, share: Share) -> list[str]:

@@ -75,6 +75,9 @@ def parse_args() -> argparse.Namespace:
         help='average the outputs of the eight poses of an image',
     )
     parser.add_argument(
+        '--amp', choices=('bf16',), help='calculate in bfloat16, faster and coarser'
+    )
+    parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
@@ -106,6 +109,7 @@ def main() -> None:
         overlap=args.overlap,
         seams=args.seams,
         self_ensemble=args.self_ensemble,
+        inference_amp=args.amp,
         launcher=args.launcher,
         cfg_options=args.cfg_options,
     )
@@ -117,12 +121,13 @@ def main() -> None:
     )
     checkpoints.load(runner.model, checkpoint)
     runner.test()
+    precision = f' {args.amp}' if args.amp else ''
     if is_main_process():
         table = write_results(
             runner.test_loop.results,
             out,
             # As in the papers, EDSR+.
-            label=config.stem + '+' * args.self_ensemble,
+            label=config.stem + '+' * args.self_ensemble + precision,
             config=str(config),
             checkpoint=str(checkpoint),
         )

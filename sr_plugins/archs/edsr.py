@@ -38,10 +38,13 @@ class EDSR(nn.Module):
     Attributes:
         receptive_field: LR pixels that an output pixel depends on, beyond its own to
             each side.
+        prefers_channels_last: faster on a CPU when its weights lie so.
 
     Raises:
         ValueError: on another scale.
     """
+
+    prefers_channels_last = True
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ def set_image_options(
     overlap: str | int | None = None,
     seams: str | None = None,
     self_ensemble: bool = False,
+    amp: str | None = None,
 ) -> None:
     """Put the options into `model.test_cfg`, and take the model that heeds them.
 
@@ -24,6 +25,7 @@ def set_image_options(
         overlap: of `--overlap`, pixels or 'auto'.
         seams: of `--seams`.
         self_ensemble: whether there is `--self-ensemble`.
+        amp: of `--amp`; None for float32.
 
     Raises:
         ValueError: on wrong values, or for a model that takes whole images.
@@ -39,13 +41,16 @@ def set_image_options(
     if self_ensemble:
         options['self_ensemble'] = True
         names.append('--self-ensemble')
+    if amp is not None:
+        options['amp'] = amp
+        names.append('--amp')
     if not options:
         return
     # BaseEditModel, which many configs name, takes whole images only.
     if cfg.model['type'] not in ('BaseEditModel', 'sr_plugins.SRModel'):
         raise ValueError(
             f'Expected `{names[0]}` for a model that enlarges LR images, but got '
-            f'{cfg.model["type"]}, which takes whole images. Leave it out.'
+            f'{cfg.model["type"]}, which takes whole images as they are. Leave it out.'
         )
     test_cfg = {**test_cfg, **options}
     if len({'chop', 'tile'} & set(options)) == 1:

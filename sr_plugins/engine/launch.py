@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.dist import (
     broadcast_object_list,
     get_world_size,
@@ -24,6 +26,7 @@ from torch.distributed import destroy_process_group
 from .. import registry
 from ..checkpoints import last_readable, load, require_resumable
 from ..fileio import remove_leftovers
+from ..models import arrange_weights
 from .image_options import set_image_options
 from .search import STATE
 
@@ -47,6 +50,7 @@ def load_config(
     overlap: str | int | None = None,
     seams: str | None = None,
     self_ensemble: bool = False,
+    inference_amp: str | None = None,
     launcher: str = 'none',
     cfg_options: dict[str, Any] | None = None,
 ) -> Config:
@@ -68,6 +72,7 @@ def load_config(
         overlap: of tiles, pixels or 'auto'.
         seams: of tiles, 'exact' or 'blended'.
         self_ensemble: average the outputs of the eight poses of an image.
+        inference_amp: 'bf16', or None for float32, where `amp` is for training.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi', as in mmengine.
         cfg_options: entries to replace, by dotted names.
 
@@ -125,7 +130,7 @@ def load_config(
         cfg.optim_wrapper.update(AMP_WRAPPERS[amp])
     if compile_network:
         cfg.setdefault('custom_hooks', []).append({'type': 'sr_plugins.CompileHook'})
-    set_image_options(cfg, chop, tile, overlap, seams, self_ensemble)
+    set_image_options(cfg, chop, tile, overlap, seams, self_ensemble, inference_amp)
     check_types(cfg)
     return cfg
 
@@ -245,7 +250,9 @@ def build_test_runner(
         cfg.custom_hooks.append(
             {'type': 'sr_plugins.SaveImagesHook', 'out_dir': str(images_dir)}
         )
-    return build_runner(cfg)
+    runner = build_runner(cfg)
+    arrange_weights(runner.model, torch.device(get_device()))
+    return runner
 
 
 def check_types(cfg: Config) -> None:

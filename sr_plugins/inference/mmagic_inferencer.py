@@ -56,8 +56,9 @@ class MMagicInferencer(_MMagicInferencer):
         model_ckpt: weights; for our networks of any dialect that
             `sr_plugins.checkpoints.load` knows. Without it they are random.
         device: where to run; None takes the GPU when there is one.
-        extra_parameters: of our models `chop`, `tile`, `overlap`, `seams` and
-            `self_ensemble`, as options of `tools/infer.py`; else as in mmagic.
+        extra_parameters: of our models `chop`, `tile`, `overlap`, `seams`,
+            `self_ensemble` and `amp`, as options of `tools/infer.py`; else as in
+            mmagic.
         seed: as in mmagic.
         **kwargs: ignored as in mmagic, whose demo passes those of `infer` as well.
 
@@ -236,7 +237,7 @@ def _settings(name: str) -> list[dict[str, str]]:
 
 
 def _set_options(config: Config, extra_parameters: dict) -> None:
-    known = ('chop', 'tile', 'overlap', 'seams', 'self_ensemble')
+    known = ('chop', 'tile', 'overlap', 'seams', 'self_ensemble', 'amp')
     unknown = [name for name in extra_parameters if name not in known]
     if unknown:
         raise ValueError(

@@ -121,30 +121,44 @@ def make_scaler(
     chop: Mapping[str, int] | None = None,
     tile: Mapping[str, Any] | None = None,
     self_ensemble: bool = False,
+    amp: Literal['bf16'] | None = None,
+    compile_network: bool = False,
 ) -> Upscaler | Rescaler:
     """A Rescaler for a network that downscales, for any other an Upscaler.
 
     Raises:
         ValueError: when there is no such device, or a network that downscales is to
-            go through images in parts or in several poses.
+            go through images in other ways than by itself.
     """
+    options = {
+        'chop': chop,
+        'tile': tile,
+        'self_ensemble': self_ensemble,
+        'amp': amp,
+        'compile_network': compile_network,
+    }
     if not hasattr(network, 'downscale'):
-        return Upscaler(network, device, chop, tile, self_ensemble)
-    options = {'chop': chop, 'tile': tile, 'self_ensemble': self_ensemble}
+        return Upscaler(network, device, **options)
     options = {name: value for name, value in options.items() if value}
     if options:
         raise ValueError(
             f'Expected no {", ".join(f"`{name}`" for name in options)} for '
-            f'{type(network).__name__}, which takes whole images, but got {options}.'
+            f'{type(network).__name__}, which takes whole images as they are, but got '
+            f'{options}.'
         )
     return Rescaler(network, device)
 
 
 def scaler_from_config(
-    cfg: Config, checkpoint: str | Path, device: str | torch.device | None = None
+    cfg: Config,
+    checkpoint: str | Path,
+    device: str | torch.device | None = None,
+    compile_network: bool = False,
 ) -> Upscaler | Rescaler:
     """What `from_config` of either gives, and fails with, as the network asks for."""
-    return make_scaler(load_network(cfg, checkpoint), device, **options_of(cfg))
+    network = load_network(cfg, checkpoint)
+    options = options_of(cfg)
+    return make_scaler(network, device, compile_network=compile_network, **options)
 
 
 def steps(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from .. import checkpoints
-from ..models import ImageForward, image_options
+from ..models import ImageForward, arrange_weights, image_options
 from ..preparation import imresize
 from ..registry import MODELS
 from .photographs import Photograph
@@ -28,6 +28,9 @@ class Upscaler:
         chop: arguments of `chop_forward`, to go through images in quarters.
         tile: arguments of `Tiling`, to go through them in tiles.
         self_ensemble: average the outputs of the eight poses of an image.
+        amp: 'bf16' to calculate in bfloat16; None for float32.
+        compile_network: use torch.compile; it takes a while for the first image, and
+            again for others of other sizes.
 
     Raises:
         ValueError: when there is no such device, the network also downscales, or
@@ -41,6 +44,8 @@ class Upscaler:
         chop: Mapping[str, int] | None = None,
         tile: Mapping[str, Any] | None = None,
         self_ensemble: bool = False,
+        amp: Literal['bf16'] | None = None,
+        compile_network: bool = False,
     ) -> None:
         if hasattr(network, 'downscale'):
             raise ValueError(
@@ -50,7 +55,10 @@ class Upscaler:
         self.device = usable_device(device)
         self.network = network.to(self.device).eval()
         self.scale: int = network.scale
-        self._forward = ImageForward(self.network, chop, tile, self_ensemble)
+        self._forward = ImageForward(self.network, chop, tile, self_ensemble, amp)
+        arrange_weights(self.network, self.device)
+        if compile_network:
+            self.network.compile()
 
     @classmethod
     def from_config(
@@ -58,6 +66,7 @@ class Upscaler:
         cfg: Config,
         checkpoint: str | Path,
         device: str | torch.device | None = None,
+        compile_network: bool = False,
     ) -> 'Upscaler':
         """Build the network of a config and load its weights.
 
@@ -66,6 +75,7 @@ class Upscaler:
                 have options of `ImageForward`.
             checkpoint: weights of any dialect that `sr_plugins.checkpoints` knows.
             device: as for the class.
+            compile_network: as for the class.
 
         Raises:
             CheckpointMismatchError: when the weights are of another network.
@@ -73,7 +83,9 @@ class Upscaler:
             ValueError: when the config has no network of ours, the checkpoint is
                 damaged or there is no such device.
         """
-        return cls(load_network(cfg, checkpoint), device, **options_of(cfg))
+        network = load_network(cfg, checkpoint)
+        options = options_of(cfg)
+        return cls(network, device, compile_network=compile_network, **options)
 
     def __call__(self, photograph: Photograph) -> Photograph:
         """Enlarge; alpha is enlarged by MATLAB's bicubic, all else is kept."""
@@ -93,8 +105,9 @@ class Upscaler:
 
         Raises:
             MemoryError: when the image is too large for the device.
+            ValueError: when the network cannot be compiled.
         """
-        with explained_memory_errors(self.device, rgb):
+        with explained_errors(self.device, rgb):
             y = self._forward(rgb.transpose(2, 0, 1)[None], self.device)[0]
         return y.clip(0, 1, out=y).transpose(1, 2, 0)
 
@@ -136,14 +149,14 @@ def apply(
     """
     # Contiguous: a convolution may round otherwise for pixels that lie otherwise.
     x = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None].to(device)
-    with explained_memory_errors(device, rgb):
+    with explained_errors(device, rgb):
         y = function(x)[0].clamp(0, 1)
     return y.permute(1, 2, 0).cpu().numpy()
 
 
 @contextmanager
-def explained_memory_errors(device: torch.device, rgb: np.ndarray) -> Iterator[None]:
-    """Say which image did not fit, and what to do."""
+def explained_errors(device: torch.device, rgb: np.ndarray) -> Iterator[None]:
+    """Say which image did not fit, or why nothing was compiled, and what to do."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -156,6 +169,12 @@ def explained_memory_errors(device: torch.device, rgb: np.ndarray) -> Iterator[N
                 f'Expected an image that fits into the memory of {device}, '
                 f'but got {height} x {width} pixels. Cut it into parts: networks that '
                 f'enlarge do so by `tile`.'
+            ) from error
+        if any(c.__name__ == 'TorchDynamoException' for c in type(error).__mro__):
+            reason = str(error).partition('\n')[0]
+            raise ValueError(
+                f'Expected torch.compile to work here, but got {reason} Leave '
+                f'`--compile` out.'
             ) from error
         raise
 

@@ -2,7 +2,7 @@
 
 from .car_model import CARModel
 from .chop import chop_forward
-from .image_forward import ImageForward
+from .image_forward import ImageForward, arrange_weights
 from .sr_model import SRModel, image_options
 from .tiling import Tiling
 
@@ -11,6 +11,7 @@ __all__ = [
     'ImageForward',
     'SRModel',
     'Tiling',
+    'arrange_weights',
     'chop_forward',
     'image_options',
 ]

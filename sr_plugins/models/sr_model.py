@@ -11,7 +11,7 @@ from ..registry import MODELS
 from .image_forward import ImageForward
 
 # Entries of `test_cfg` that `ImageForward` takes.
-IMAGE_OPTIONS = ('chop', 'tile', 'self_ensemble')
+IMAGE_OPTIONS = ('chop', 'tile', 'self_ensemble', 'amp')
 
 
 @MODELS.register_module()
@@ -19,7 +19,7 @@ class SRModel(BaseEditModel):
     """BaseEditModel whose `test_cfg` may have options of `ImageForward`.
 
     Those are `chop=dict(shave=10, min_size=3600)`, `tile=dict(size=256,
-    overlap='auto', seams='exact')` and `self_ensemble=True`. Training is
+    overlap='auto', seams='exact')`, `self_ensemble=True` and `amp='bf16'`. Training is
     BaseEditModel's; validation, testing and inference go through `ImageForward`.
 
     Raises:

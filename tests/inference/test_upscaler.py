@@ -125,6 +125,35 @@ def test_too_large_an_image():
         Upscaler(Broken(), 'cpu')(photograph(image(2, 3)))
 
 
+def test_weights_lie_as_is_fastest(tiny):
+    """Of networks that say so; values of the output are tested above."""
+    for base, options, channels_last in (
+        ('edsr_baseline_x2', {'mid_channels': 8, 'num_blocks': 1}, True),
+        ('csnln_x2', CSNLN, False),
+    ):
+        network = Upscaler(tiny(base, **options)[2], 'cpu').network
+        weights = [p for p in network.parameters() if p.ndim == 4 and min(p.shape) > 1]
+        for weight in weights:
+            assert channels_last == weight.is_contiguous(
+                memory_format=torch.channels_last
+            )
+
+
+def test_bfloat16(tiny):
+    """As coarse as 8 bits of mantissa make it, and in the last layer no coarser."""
+    network = tiny(mid_channels=32, num_blocks=8)[2]
+    rgb = image(24, 31)
+    exact = by_hand(network, rgb)
+    seen = []
+    network.conv_last.register_forward_hook(lambda m, x, y: seen.append(y.dtype))
+    out = Upscaler(network, 'cpu', amp='bf16')(photograph(rgb)).rgb
+    assert seen == [torch.bfloat16]
+    error = -10 * np.log10(np.mean((out - exact) ** 2))
+    assert 55 < error < 75
+    with pytest.raises(ValueError, match="`amp` to be 'bf16' or None, but got 'fp16'"):
+        Upscaler(network, 'cpu', amp='fp16')
+
+
 @pytest.mark.parametrize(
     ('base', 'generator', 'found'),
     [

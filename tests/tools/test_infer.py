@@ -181,6 +181,42 @@ def test_wrong_tiles(folder, infer, words, message):
     assert not (folder / 'out').exists()
 
 
+def test_bfloat16(folder, infer):
+    rgb = pixels(22, 31, 3)
+    Image.fromarray(rgb).save(folder / 'large.png')
+    network = build(folder / 'tiny.py')
+    x = torch.from_numpy(rgb / np.float32(255)).permute(2, 0, 1)[None]
+    with torch.inference_mode(), torch.autocast('cpu', torch.bfloat16):
+        y = network(x)[0].clamp(0, 1).permute(1, 2, 0).float().numpy()
+    assert np.abs(255 * (y - by_hand(network, rgb))).max() > 0.2
+    for more in ((), ('--tile', 9)):
+        assert infer('large.png', '--out', 'out', '--amp', 'bf16', *more)[0] == 0
+        # The layout of weights may round a sum to the next of few numbers.
+        np.testing.assert_allclose(saved(folder), 255 * y, atol=1.01)
+
+
+def test_compiled(folder, infer, monkeypatch):
+    if ' ' in torch.__file__:
+        pytest.skip("torch.compile fails where torch's own path has a space")
+    monkeypatch.setenv('TORCHINDUCTOR_CACHE_DIR', str(folder.parent / 'cache'))
+    words = 'in/a.png', '--out', 'out', '--compile'
+    from torch._inductor import config
+
+    with config.patch({'cpp.cxx': (None, '/no/compiler')}):
+        code, printed, said = infer(*words)
+    assert code == 1
+    assert '0 images written' in printed
+    assert 'in/a.png: Expected torch.compile to work here, but got ' in said
+    assert 'No working C++ compiler found' in said
+    torch._dynamo.reset()
+    before = torch._dynamo.utils.counters['stats']['unique_graphs']
+    assert infer(*words)[0] == 0
+    assert torch._dynamo.utils.counters['stats']['unique_graphs'] > before
+    out = np.asarray(Image.open(folder / 'out' / 'ax2.png'))
+    exact = 255 * by_hand(build(folder / 'tiny.py'), pixels(6, 8, 3))
+    np.testing.assert_allclose(out, exact, atol=0.501)
+
+
 @pytest.fixture
 def car(folder):
     """As `folder`, with a CAR in place of an EDSR."""
@@ -278,11 +314,16 @@ def test_unknown_mode(folder, infer):
     assert "invalid choice: 'down'" in said
 
 
-@pytest.mark.parametrize('words', [['--chop'], ['--tile', 9], ['--self-ensemble']])
+@pytest.mark.parametrize(
+    'words', [['--chop'], ['--tile', 9], ['--self-ensemble'], ['--amp', 'bf16']]
+)
 def test_parts_and_poses_of_a_network_that_downscales(car, infer, words):
     code, _, said = infer('in', *words)
     assert code == 1
     assert f'Expected `{words[0]}` for a model that enlarges LR images, but' in said
+    code, _, said = infer('in', '--compile')
+    assert code == 1
+    assert 'Expected no `compile_network` for CAR, which takes whole images' in said
 
 
 def test_several_processes(folder, infer):
