@@ -29,6 +29,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='weights, of any dialect')
     parser.add_argument('image', help='photograph at full size')
     parser.add_argument('--out', default='results/comparison.png', help='the picture')
+    parser.add_argument(
+        '--scale', type=int, help='of a network of several, MDSR (the first)'
+    )
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (a GPU if there is)')
     parser.add_argument(
         '--cfg-options',
@@ -43,7 +46,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     args = parse_args()
     try:
-        cfg = load_config(args.config, cfg_options=args.cfg_options)
+        cfg = load_config(args.config, scale=args.scale, cfg_options=args.cfg_options)
         scaler = scaler_from_config(cfg, args.checkpoint, args.device)
         compare(scaler, args.image, args.out, label=Path(args.config).stem)
     except (ValueError, OSError, MemoryError) as error:

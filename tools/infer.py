@@ -67,6 +67,9 @@ def parse_args() -> argparse.Namespace:
         choices=('downscale', 'upscale', 'both'),
         help='what CAR is to do (both)',
     )
+    parser.add_argument(
+        '--scale', type=int, help='of a network of several, MDSR (the first)'
+    )
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (a GPU if there is)')
     parser.add_argument(
         '--chop',
@@ -120,6 +123,7 @@ def parse_args() -> argparse.Namespace:
 def build(args: argparse.Namespace, share: Share) -> Upscaler | Rescaler:
     cfg = load_config(
         args.config,
+        scale=args.scale,
         chop=args.chop,
         tile=args.tile,
         overlap=args.overlap,

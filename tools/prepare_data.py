@@ -13,6 +13,7 @@ from sr_plugins.preparation import (
     prepare_benchmark,
     prepare_demo,
     prepare_div2k,
+    prepare_gopro,
 )
 
 EXAMPLES = """examples:
@@ -25,6 +26,8 @@ EXAMPLES = """examples:
       the unpacked archives of DIV2K, or folders of any other photographs
   prepare_data.py benchmark --hr Set5/HR --name Set5
       a test set, in data/benchmark/Set5
+  prepare_data.py gopro --source GOPRO_Large
+      the unpacked archive of GoPro, blurred and sharp, in data/GoPro
 
 Low-resolution images are made as MATLAB's imresize makes them, bit for bit; those
 of --download are the published ones. A command that was stopped goes on where it
@@ -81,6 +84,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     benchmark.add_argument('--hr', required=True, **HR)
     benchmark.add_argument('--name', required=True, help='name of the set: Set5')
     _add_common(benchmark, Path('data'))
+
+    gopro = commands.add_parser('gopro', help='GoPro, for deblurring')
+    gopro.add_argument(
+        '--source',
+        type=Path,
+        required=True,
+        metavar='FOLDER',
+        help='the unpacked archive, with the folders train and test',
+    )
+    _add_out(gopro, Path('data'))
     args = parser.parse_args(argv)
     if args.command == 'div2k' and args.download and args.valid_hr:
         div2k.error('argument --valid-hr: not allowed with argument --download')
@@ -92,7 +105,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def _add_common(parser: argparse.ArgumentParser, out: Path) -> None:
+def _add_out(parser: argparse.ArgumentParser, out: Path) -> None:
     parser.add_argument(
         '--out',
         type=Path,
@@ -100,6 +113,10 @@ def _add_common(parser: argparse.ArgumentParser, out: Path) -> None:
         metavar='FOLDER',
         help='where to write (default: %(default)s)',
     )
+
+
+def _add_common(parser: argparse.ArgumentParser, out: Path) -> None:
+    _add_out(parser, out)
     parser.add_argument(
         '--scales',
         type=int,
@@ -120,9 +137,13 @@ def _add_common(parser: argparse.ArgumentParser, out: Path) -> None:
 def main() -> int:
     """Run the command and give the exit status: 1 where an image failed."""
     args = parse_args()
-    common = {'out': args.out, 'scales': args.scales, 'workers': args.workers}
+    common = {'out': args.out}
+    if args.command != 'gopro':
+        common |= {'scales': args.scales, 'workers': args.workers}
     try:
-        if args.command == 'demo':
+        if args.command == 'gopro':
+            report = prepare_gopro(args.source, **common)
+        elif args.command == 'demo':
             report = prepare_demo(**common)
         elif args.command == 'div2k' and args.download:
             report = download_div2k(

@@ -42,6 +42,9 @@ def parse_args() -> argparse.Namespace:
         '--datasets', nargs='+', metavar='NAME', help='sets to test (all present)'
     )
     parser.add_argument(
+        '--scale', type=int, help='of a network of several, MDSR (the first)'
+    )
+    parser.add_argument(
         '--bicubic', action='store_true', help='score bicubic enlargement too'
     )
     parser.add_argument(
@@ -99,11 +102,14 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     config, checkpoint = Path(args.config), Path(args.checkpoint)
-    out = args.out or Path('work_dirs', config.stem, 'test', checkpoint.stem)
+    at_scale = f'_x{args.scale}' if args.scale else ''
+    name = checkpoint.stem + at_scale
+    out = args.out or Path('work_dirs', config.stem, 'test', name)
     cfg = load_config(
         config,
         work_dir=str(out),
         data_root=args.data_root,
+        scale=args.scale,
         chop=args.chop,
         tile=args.tile,
         overlap=args.overlap,
@@ -127,7 +133,7 @@ def main() -> None:
             runner.test_loop.results,
             out,
             # As in the papers, EDSR+.
-            label=config.stem + '+' * args.self_ensemble + precision,
+            label=config.stem + at_scale + '+' * args.self_ensemble + precision,
             config=str(config),
             checkpoint=str(checkpoint),
         )

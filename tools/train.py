@@ -5,6 +5,7 @@ Examples:
   python tools/train.py configs/edsr_baseline_x2.py
   python tools/train.py configs/csnln_x2.py --amp bf16 --compile
   python tools/train.py configs/csnln_x2.py --resume
+  python tools/train.py configs/edsr_x4.py --init-from work_dirs/edsr_x2/best.pth
   python tools/train.py configs/edsr_baseline_x2.py \\
       --cfg-options global_batch_size=8 train_cfg.max_iters=1000
 """
@@ -36,6 +37,12 @@ def parse_args() -> argparse.Namespace:
         help='go on from the furthest readable checkpoint of the work folder, or PATH',
     )
     parser.add_argument(
+        '--init-from',
+        metavar='PATH',
+        help='start from the weights of this file, of any dialect, as far as they fit: '
+        'of another scale, all but the upsampler',
+    )
+    parser.add_argument(
         '--amp', choices=('bf16', 'fp16'), help='mixed precision; fp16 needs a GPU'
     )
     parser.add_argument('--compile', action='store_true', help='use torch.compile')
@@ -65,6 +72,11 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    if args.init_from and args.resume:
+        raise ValueError(
+            'Expected `--init-from` or `--resume`, but got both. A resumed run has its '
+            'weights already: leave out `--init-from`.'
+        )
     cfg = load_config(
         args.config,
         work_dir=args.work_dir,
@@ -73,6 +85,7 @@ def main() -> None:
         deterministic=args.deterministic,
         amp=args.amp,
         compile_network=args.compile,
+        init_from=args.init_from,
         launcher=args.launcher,
         cfg_options=args.cfg_options,
     )

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from mmengine.dataset import BaseDataset
 
-from ..layers import check_scale
 from ..registry import DATASETS
 from .lmdb_store import Store, StoredImage, StoreError, store_path
 from .samplers import seeded
+from .scales import at_scale, check_scales
 
 _SHOWN = 3
 
@@ -42,7 +42,7 @@ class DIV2KLMDBDataset(BaseDataset):
         FileNotFoundError: when a store is missing or not finished.
         StoreError: when HR and LR images do not belong together, or a store is
             damaged or of a newer format.
-        ValueError: on another scale or `repeat`.
+        ValueError: on another scale or `repeat`, or on `indices` of several scales.
     """
 
     def __init__(
@@ -57,9 +57,7 @@ class DIV2KLMDBDataset(BaseDataset):
         repeat: int = 1,
         in_memory: bool = False,
     ) -> None:
-        self.scales = (scale,) if isinstance(scale, int) else tuple(scale)
-        for each in self.scales or (scale,):
-            check_scale('a data set', each, (1, 2, 3, 4))
+        self.scales = check_scales(scale, indices)
         if not isinstance(repeat, int) or repeat < 1:
             raise ValueError(
                 f'Expected `repeat` to be an integer above 0, but got {repeat}.'
@@ -110,6 +108,10 @@ class DIV2KLMDBDataset(BaseDataset):
         """The sample, random choices drawn as its index says (`SeededIndex`)."""
         with seeded(idx):
             return super().__getitem__(int(idx) % super().__len__())
+
+    def at_scale(self, index: int, scale: int) -> int:
+        """The sample of the same image at another of the scales."""
+        return at_scale(index, super().__len__(), self.scales, scale)
 
     def _image(self, store: Store, position: int) -> 'StoredImage | np.ndarray':
         if self._memory is None:

@@ -1,18 +1,20 @@
 """Pairs of HR and LR images in the folder layout of DIV2K and the benchmark sets."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmagic.datasets import BasicImageDataset
 
-from ..layers import check_scale
 from ..registry import DATASETS
 from .samplers import seeded
+from .scales import at_scale, check_scales
 
 _SHOWN = 3
 _MAKE = {
     'benchmark': 'python tools/prepare_data.py benchmark --help',
     'DIV2K': 'python tools/prepare_data.py div2k --help',
+    'GoPro': 'python tools/prepare_data.py gopro --help',
     'demo': 'python tools/prepare_data.py demo',
 }
 
@@ -21,8 +23,10 @@ _MAKE = {
 class PairedFolderDataset(BasicImageDataset):
     """HR images `0001.png` and their LR images `0001x2.png`, from two folders.
 
+    With several scales, the samples of the first come first, then those of the next.
+
     Args:
-        scale: which LR images; 1, 2, 3 or 4.
+        scale: which LR images, 1 to 4; or several, as for MDSR.
         data_root: folder above `hr` and `lr`.
         hr: folder of HR images.
         lr: folder of LR images; `{scale}` in it is replaced. None for HR only: there
@@ -34,12 +38,13 @@ class PairedFolderDataset(BasicImageDataset):
 
     Raises:
         FileNotFoundError: when a folder is missing, or an HR image has no LR image.
-        ValueError: when there is no image at all, or on another scale.
+        ValueError: when there is no image at all, on another scale, or on `indices`
+            of several scales.
     """
 
     def __init__(
         self,
-        scale: int,
+        scale: 'int | Sequence[int]',
         data_root: str = 'data',
         hr: str = 'DIV2K/DIV2K_train_HR',
         lr: str | None = 'DIV2K/DIV2K_train_LR_bicubic/X{scale}',
@@ -48,23 +53,19 @@ class PairedFolderDataset(BasicImageDataset):
         indices: 'int | list[int] | None' = None,
         test_mode: bool = False,
     ) -> None:
-        check_scale('a data set', scale, (1, 2, 3, 4))
-        self.scale = scale
+        self.scales = check_scales(scale, indices)
         self.hr_folder = Path(data_root, hr)
-        self.lr_folder = None
-        prefixes, names = {'gt': hr}, {'gt': '{}'}
         self._require_folder(self.hr_folder)
+        self.lr_folders, self.lr_name = {}, lr_name
         if lr is not None:
-            prefixes['img'] = lr.format(scale=scale)
-            names['img'] = lr_name.replace('{scale}', str(scale)).replace(
-                '{name}', '{}'
-            )
-            self.lr_folder = Path(data_root, prefixes['img'])
-            self._require_folder(self.lr_folder)
+            for each in self.scales:
+                self.lr_folders[each] = Path(data_root, lr.format(scale=each))
+                self._require_folder(self.lr_folders[each])
         super().__init__(
             data_root=str(data_root),
-            data_prefix=prefixes,
-            filename_tmpl=names,
+            data_prefix={'gt': hr},
+            # mmagic's own default is one dict for all instances.
+            filename_tmpl={'gt': '{}'},
             pipeline=list(pipeline),
             indices=indices,
             test_mode=test_mode,
@@ -85,27 +86,43 @@ class PairedFolderDataset(BasicImageDataset):
                 f'Expected images of different names in {self.hr_folder}, but got '
                 f'several named {", ".join(twice[:_SHOWN])}. Rename or remove some.'
             )
-        samples = [{**sample, 'scale': self.scale} for sample in samples]
-        return samples if self.lr_folder is None else self._pair(samples)
+        return [
+            sample for scale in self.scales for sample in self._pair(samples, scale)
+        ]
 
-    def _pair(self, samples: list[dict]) -> list[dict]:
+    def _pair(self, samples: list[dict], scale: int) -> list[dict]:
+        """The samples at a scale, each with its LR image."""
+        samples = [{**sample, 'scale': scale} for sample in samples]
+        if not self.lr_folders:
+            return samples
+        folder = self.lr_folders[scale]
         # HR and LR files may have different endings.
-        present = {path.stem: str(path) for path in self.lr_folder.iterdir()}
-        lonely = [s for s in samples if Path(s['img_path']).stem not in present]
+        present = {path.stem: str(path) for path in folder.iterdir()}
+        names = [
+            self.lr_name.replace('{scale}', str(scale)).replace('{name}', s['key'])
+            for s in samples
+        ]
+        paths = [Path(sample['gt_path']) for sample in samples]
+        lonely = [
+            f'{path.name} (no {name}{path.suffix})'
+            for path, name in zip(paths, names, strict=True)
+            if name not in present
+        ]
         if lonely:
-            pairs = ', '.join(
-                f'{Path(s["gt_path"]).name} (no {Path(s["img_path"]).name})'
-                for s in lonely[:_SHOWN]
-            )
             raise FileNotFoundError(
-                f'Expected an LR image in {self.lr_folder} for every image of '
+                f'Expected an LR image in {folder} for every image of '
                 f'{self.hr_folder}, but {len(lonely)} of {len(samples)} have none: '
-                f'{pairs}{", ..." if len(lonely) > _SHOWN else ""}. {self._remedy()}'
+                f'{", ".join(lonely[:_SHOWN])}{", ..." if len(lonely) > _SHOWN else ""}'
+                f'. {self._remedy()}'
             )
         return [
-            {**sample, 'img_path': present[Path(sample['img_path']).stem]}
-            for sample in samples
+            {**sample, 'img_path': present[name]}
+            for sample, name in zip(samples, names, strict=True)
         ]
+
+    def at_scale(self, index: int, scale: int) -> int:
+        """The sample of the same image at another of the scales."""
+        return at_scale(index, len(self), self.scales, scale)
 
     def __getitem__(self, idx: int) -> dict:
         """The sample, random choices drawn as its index says (`SeededIndex`)."""
@@ -121,5 +138,5 @@ class PairedFolderDataset(BasicImageDataset):
 
     def _remedy(self) -> str:
         parts = self.hr_folder.parts
-        kind = next((k for k in ('demo', 'benchmark') if k in parts), 'DIV2K')
+        kind = next((k for k in ('demo', 'benchmark', 'GoPro') if k in parts), 'DIV2K')
         return f'Make it with `{_MAKE[kind]}`, or point `--data-root` to the data.'

@@ -1,4 +1,4 @@
-"""A sampler whose stream of samples depends on seed and position only.
+"""Samplers whose stream of samples depends on seed and position only.
 
 The k-th sample of a training run, its crop and its flips included, is then the same
 with any number of loader processes and of ranks, and after a resume, which starts at
@@ -8,6 +8,7 @@ its position at once instead of loading again all that went before.
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count, islice
 
 import numpy as np
 from mmengine.dist import get_dist_info, sync_random_seed
@@ -78,6 +79,7 @@ class ResumableSampler(Sampler):
         self, dataset: Dataset, shuffle: bool = True, seed: int | None = None
     ) -> None:
         self.rank, self.world_size = get_dist_info()
+        self.dataset = dataset
         self.size = len(dataset)
         self.shuffle = shuffle
         self.seed = sync_random_seed() if seed is None else seed
@@ -101,3 +103,54 @@ class ResumableSampler(Sampler):
         if not self.shuffle:
             return np.arange(self.size)
         return np.random.default_rng([self.seed, epoch]).permutation(self.size)
+
+
+@DATA_SAMPLERS.register_module()
+class OneScaleBatchSampler(Sampler):
+    """Batches of one scale each, drawn anew for every step, for MDSR.
+
+    The scale of a step depends on seed and step only, so all ranks draw the same one.
+    The images are those that the sampler gives, each with the seed of its position.
+
+    Args:
+        sampler: of a data set with several `scales`.
+        batch_size: of this rank.
+
+    Raises:
+        TypeError: when the sampler or the data set is of another kind.
+    """
+
+    def __init__(self, sampler: ResumableSampler, batch_size: int) -> None:
+        if not isinstance(sampler, ResumableSampler):
+            raise TypeError(
+                f'Expected `sampler` beside OneScaleBatchSampler to be '
+                f'sr_plugins.ResumableSampler, but got {type(sampler).__name__}.'
+            )
+        if not hasattr(sampler.dataset, 'at_scale'):
+            raise TypeError(
+                f'Expected the data set of OneScaleBatchSampler to be one of several '
+                f'scales, such as sr_plugins.PairedFolderDataset, but got '
+                f'{type(sampler.dataset).__name__}.'
+            )
+        self.sampler = sampler
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return len(self.sampler) // self.batch_size
+
+    def __iter__(self) -> Iterator[list[SeededIndex]]:
+        """Yield batches from the one on that sample `start` of this rank begins."""
+        dataset, indices = self.sampler.dataset, iter(self.sampler)
+        for step in count(self.sampler.start // self.batch_size):
+            scale = self._scale(step)
+            yield [
+                SeededIndex(dataset.at_scale(index, scale), index.seed)
+                for index in islice(indices, self.batch_size)
+            ]
+
+    def _scale(self, step: int) -> int:
+        # The last number keeps these draws apart from the sampler's permutations.
+        generator = np.random.default_rng([self.sampler.seed, step, 1])
+        return self.sampler.dataset.scales[
+            generator.integers(len(self.sampler.dataset.scales))
+        ]

@@ -8,7 +8,7 @@ from .hooks import (
     LearningCurveHook,
     SaveImagesHook,
 )
-from .image_options import set_image_options
+from .image_options import set_image_options, set_scale
 from .launch import build_runner, build_test_runner, check_types, load_config
 from .log_processor import LogProcessor
 from .loops import BenchmarkLoop, EvolutionSearchLoop, ResumableTrainLoop
@@ -33,5 +33,6 @@ __all__ = [
     'load_config',
     'plain_errors',
     'set_image_options',
+    'set_scale',
     'write_results',
 ]

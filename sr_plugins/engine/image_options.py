@@ -46,8 +46,10 @@ def set_image_options(
         names.append('--amp')
     if not options:
         return
-    # BaseEditModel, which many configs name, takes whole images only.
-    if cfg.model['type'] not in ('BaseEditModel', 'sr_plugins.SRModel'):
+    if cfg.model['type'] == 'BaseEditModel':
+        # It takes whole images only, and is what many configs name.
+        cfg.model['type'] = 'sr_plugins.SRModel'
+    if cfg.model['type'] not in ('sr_plugins.SRModel', 'sr_plugins.MultiScaleModel'):
         raise ValueError(
             f'Expected `{names[0]}` for a model that enlarges LR images, but got '
             f'{cfg.model["type"]}, which takes whole images as they are. Leave it out.'
@@ -56,8 +58,31 @@ def set_image_options(
     if len({'chop', 'tile'} & set(options)) == 1:
         # What is told replaces what the config has.
         test_cfg.pop('tile' if 'chop' in options else 'chop', None)
-    cfg.model['type'] = 'sr_plugins.SRModel'
     cfg.model['test_cfg'] = test_cfg
+
+
+def set_scale(cfg: Config, scale: int) -> None:
+    """Validate, test and use a network of several scales, MDSR, at one of them.
+
+    Args:
+        cfg: the config. One of a single scale may be told that one.
+        scale: of `--scale`.
+
+    Raises:
+        ValueError: when the network of the config does not have that scale.
+    """
+    generator = cfg.get('model', {}).get('generator', {})
+    scales = generator.get('scales') or [generator.get('scale')]
+    if scale not in scales:
+        raise ValueError(
+            f'Expected `--scale` to be one that the network of the config has, '
+            f'{", ".join(map(str, scales))}, but got {scale}. Take a config of that '
+            f'scale.'
+        )
+    generator['scale'] = scale
+    for part in ('val', 'test'):
+        if f'{part}_dataloader' in cfg:
+            cfg[f'{part}_dataloader']['dataset']['scale'] = scale
 
 
 def _chop(values: Sequence[int]) -> dict[str, int]:

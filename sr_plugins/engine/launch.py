@@ -27,7 +27,7 @@ from .. import registry
 from ..checkpoints import last_readable, load, require_resumable
 from ..fileio import remove_leftovers
 from ..models import arrange_weights
-from .image_options import set_image_options
+from .image_options import set_image_options, set_scale
 from .search import STATE
 
 AMP_WRAPPERS = {
@@ -45,6 +45,8 @@ def load_config(
     deterministic: bool = False,
     amp: str | None = None,
     compile_network: bool = False,
+    init_from: str | None = None,
+    scale: int | None = None,
     chop: Sequence[int] | None = None,
     tile: int | None = None,
     overlap: str | int | None = None,
@@ -64,6 +66,9 @@ def load_config(
         deterministic: only deterministic algorithms.
         amp: 'bf16' or 'fp16' (GPU only), or None for float32.
         compile_network: torch.compile the network for training.
+        init_from: weights that training starts from, as far as they fit.
+        scale: at which a network of several validates, is tested and used. None leaves
+            the choice to the config.
         chop: go through images in quarters: their overlap and their largest size in LR
             pixels, or nothing for the published 10 and 3600. None leaves the choice to
             the config.
@@ -81,8 +86,8 @@ def load_config(
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: on an unknown type, fp16 without a GPU or wrong ways
-            to go through images.
+        ValueError: on an unknown type, fp16 without a GPU, a scale that the network
+            does not have or wrong ways to go through images.
     """
     path = Path(path)
     if not path.is_file():
@@ -92,7 +97,7 @@ def load_config(
         )
     cfg = Config.fromfile(path)
     cfg_options = dict(cfg_options or {})
-    for key in ('scale', 'lr_patch_size'):
+    for key in ('scale', 'scales', 'lr_patch_size'):
         if key in cfg_options:
             raise ValueError(
                 f'Expected `--cfg-options` to name what {key} was put into, but got '
@@ -107,6 +112,13 @@ def load_config(
         # Parts of a network with weights of their own, in place of the usual None.
         cfg.load_from = {}
     cfg.merge_from_dict(cfg_options)
+    if init_from is not None:
+        if _is_search(cfg):
+            raise ValueError(
+                'Expected `--init-from` for a training, but got a search, whose '
+                'networks all start from scratch. Leave it out.'
+            )
+        cfg.load_from = str(init_from)
     _choose_data(cfg)
     cfg.launcher = launcher
     cfg.work_dir = str(work_dir or cfg.get('work_dir') or f'work_dirs/{path.stem}')
@@ -130,6 +142,8 @@ def load_config(
         cfg.optim_wrapper.update(AMP_WRAPPERS[amp])
     if compile_network:
         cfg.setdefault('custom_hooks', []).append({'type': 'sr_plugins.CompileHook'})
+    if scale is not None:
+        set_scale(cfg, scale)
     set_image_options(cfg, chop, tile, overlap, seams, self_ensemble, inference_amp)
     check_types(cfg)
     return cfg

@@ -20,7 +20,8 @@ def format_table(results: dict[str, dict], label: str) -> str:
         columns += [key for key in entry['metrics'] if key not in columns]
     rows = [['set', 'images', 'method', *columns]]
     for name, entry in results.items():
-        methods = {'bicubic': entry.get('bicubic'), label: entry['metrics']}
+        yardsticks = {name: entry.get(name) for name in ('bicubic', 'input')}
+        methods = {**yardsticks, label: entry['metrics']}
         for method, values in methods.items():
             if values is not None:
                 cells = [_cell(key, values.get(key)) for key in columns]

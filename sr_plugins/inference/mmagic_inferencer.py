@@ -15,7 +15,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 
 from .. import checkpoints
-from ..engine import set_image_options
+from ..engine import set_image_options, set_scale
 from ..models import image_options
 from ..paths import config_path
 from .photographs import Photograph, read_photograph, write_photograph
@@ -23,14 +23,15 @@ from .rescaler import make_scaler
 
 # As mmagic's models have it.
 _TASK = 'Image Super-Resolution'
-# Model name -> stem of its configs and their scales; EDSR's own name is taken by
-# mmagic's.
+# Model name -> names of its configs, and scales; EDSR's own name is taken by mmagic's.
 _MODELS = {
-    'car': ('car', (2, 4)),
-    'csnln': ('csnln', (2, 3, 4)),
-    'edsr_baseline': ('edsr_baseline', (2, 3, 4)),
-    'edsr_full': ('edsr', (2, 3, 4)),
-    'esrn': ('esrn', (2, 3, 4)),
+    'car': ('car_x{scale}', (2, 4)),
+    'csnln': ('csnln_x{scale}', (2, 3, 4)),
+    'edsr_baseline': ('edsr_baseline_x{scale}', (2, 3, 4)),
+    'edsr_full': ('edsr_x{scale}', (2, 3, 4)),
+    'esrn': ('esrn_x{scale}', (2, 3, 4)),
+    'mdsr': ('mdsr', (2, 3, 4)),
+    'mdsr_baseline': ('mdsr_baseline', (2, 3, 4)),
 }
 
 
@@ -40,17 +41,18 @@ class MMagicInferencer(_MMagicInferencer):
         editor = MMagicInferencer('csnln', model_setting=2, model_ckpt='csnln_x2.pth')
         editor.infer(img='photo.png', result_out_dir='out/photo.png')
 
-    Ours are `car`, `csnln`, `edsr_baseline`, `edsr_full` and `esrn`. For them `infer`
-    takes the path of any image that `read_photograph` does, and writes what
-    `tools/infer.py` does where `result_out_dir`, a file in spite of its name, ends in
-    `.png`; in any other format, 8 bits per channel without alpha. Of `car`, which
-    downscales first, it is the reconstruction. mmagic's models are left as they are.
+    Ours are `car`, `csnln`, `edsr_baseline`, `edsr_full`, `esrn`, `mdsr` and
+    `mdsr_baseline`. For them `infer` takes the path of any image that
+    `read_photograph` does, and writes what `tools/infer.py` does where
+    `result_out_dir`, a file in spite of its name, ends in `.png`; in any other format,
+    8 bits per channel without alpha. Of `car`, which downscales first, it is the
+    reconstruction. mmagic's models are left as they are.
 
     Args:
         model_name: one of `get_inference_supported_models()`.
         model_setting: of our models the scale (2); of mmagic's as there.
         config_name: of a config of that model, such as `csnln_x2`, in place of
-            `model_setting`.
+            `model_setting`; `mdsr`, for all its scales, goes with one.
         model_config: a config or its file, in place of both. One whose generator is
             a network of sr_plugins needs no `model_name`.
         model_ckpt: weights; for our networks of any dialect that
@@ -231,8 +233,8 @@ class _PhotographInferencer(ImageSuperResolutionInferencer):
 
 def _settings(name: str) -> list[dict[str, str]]:
     """What mmagic has in a model's metafile."""
-    stem, scales = _MODELS[name]
-    names = [f'{stem}_x{scale}' for scale in scales]
+    template, scales = _MODELS[name]
+    names = dict.fromkeys(template.format(scale=scale) for scale in scales)
     return [{'Name': name, 'Config': f'configs/{name}.py'} for name in names]
 
 
@@ -247,24 +249,27 @@ def _set_options(config: Config, extra_parameters: dict) -> None:
     set_image_options(config, **extra_parameters)
 
 
-def _find_config(name: str, setting: int | None, config_name: str | None) -> Path:
+def _find_config(name: str, setting: int | None, config_name: str | None) -> Config:
     names = [entry['Name'] for entry in _settings(name)]
-    if config_name is not None:
-        if config_name not in names:
-            raise ValueError(
-                f'Expected `config_name` of {name} to be one of {", ".join(names)}, '
-                f'but got {config_name!r}.'
-            )
-        return config_path(f'{config_name}.py')
+    if config_name is not None and config_name not in names:
+        raise ValueError(
+            f'Expected `config_name` of {name} to be one of {", ".join(names)}, '
+            f'but got {config_name!r}.'
+        )
+    template, scales = _MODELS[name]
     # mmagic's default setting is 0, its first.
-    stem, scales = _MODELS[name]
     by_setting = {None: scales[0], 0: scales[0], **{scale: scale for scale in scales}}
+    if config_name is not None and len(names) > 1:
+        return Config.fromfile(config_path(f'{config_name}.py'))
     if setting not in by_setting:
         raise ValueError(
             f'Expected `model_setting` of {name} to be its scale, one of '
             f'{", ".join(map(str, scales))}, but got {setting!r}.'
         )
-    return config_path(f'{stem}_x{by_setting[setting]}.py')
+    scale = by_setting[setting]
+    config = Config.fromfile(config_path(f'{template.format(scale=scale)}.py'))
+    set_scale(config, scale)
+    return config
 
 
 def _our_config(config: 'str | Path | dict | Config | None') -> Config | None:

@@ -35,7 +35,8 @@ class Protocol:
     Attributes:
         name: The key in `PROTOCOLS`.
         channels: 'y' compares the luma, 'rgb' all three channels.
-        extra_border: `scale + extra_border` pixels are cut from every side.
+        extra_border: `scale + extra_border` pixels are cut from every side; None cuts
+            nothing.
         description: Who uses it, for tables and help texts.
         quantization: How values become those of 8 bits: 'round' as a saved file has
             them, or 'truncate' to drop the fraction.
@@ -47,7 +48,7 @@ class Protocol:
 
     name: str
     channels: Literal['y', 'rgb']
-    extra_border: int
+    extra_border: int | None
     description: str
     quantization: Literal['round', 'truncate'] = 'round'
     psnr_luma_divisor: int = LUMA_DIVISOR
@@ -63,7 +64,7 @@ class Protocol:
 
     def border(self, scale: int) -> int:
         """Give the number of pixels that are cut from every side."""
-        return scale + self.extra_border
+        return 0 if self.extra_border is None else scale + self.extra_border
 
 
 PROTOCOLS: dict[str, Protocol] = {
@@ -76,6 +77,7 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol(
             'edsr_div2k', 'rgb', 6, "RGB, border = scale + 6: EDSR's DIV2K validation"
         ),
+        Protocol('rgb_whole', 'rgb', None, 'RGB, no border: deblurring, GoPro'),
         # https://github.com/sunwj/CAR, run.py and utils.py.
         Protocol(
             'car_y',

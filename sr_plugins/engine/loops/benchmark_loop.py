@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,21 +30,29 @@ def set_folders(name: str) -> tuple[str, str]:
     return f'benchmark/{name}/HR', f'benchmark/{name}/LR_bicubic/X{{scale}}'
 
 
-def available_sets(
-    data_root: str | Path, scale: int, hr_only: bool = False
-) -> list[str]:
-    """Names of the sets below `data_root` that have images, LR ones at `scale`."""
-    root = Path(data_root)
-    names = [folder.name for folder in sorted(root.glob('benchmark/*'))] + ['DIV2K']
+def customary_sets(data_root: str | Path) -> dict[str, tuple[str, str]]:
+    """HR and LR folder of the sets that the layout of benchmarks has, in order."""
+    names = [folder.name for folder in sorted(Path(data_root).glob('benchmark/*'))]
+    names.append('DIV2K')
     names.sort(key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
-    return [
-        name
-        for name in names
+    return {name: set_folders(name) for name in names}
+
+
+def available_sets(
+    data_root: str | Path,
+    scale: int,
+    hr_only: bool = False,
+    sets: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, tuple[str, str]]:
+    """The sets below `data_root` that have images, LR ones at `scale`."""
+    return {
+        name: tuple(folders)
+        for name, folders in (sets or customary_sets(data_root)).items()
         if all(
-            (root / folder.format(scale=scale)).is_dir()
-            for folder in set_folders(name)[: 1 if hr_only else 2]
+            Path(data_root, folder.format(scale=scale)).is_dir()
+            for folder in folders[: 1 if hr_only else 2]
         )
-    ]
+    }
 
 
 @LOOPS.register_module()
@@ -57,11 +66,13 @@ class BenchmarkLoop(BaseLoop):
         evaluator: metrics of every set; DIV2K gets PSNR under `edsr_div2k` besides.
         datasets: names of sets; None takes all that are present.
         bicubic: score MATLAB's bicubic enlargement as well; where there are no LR
-            images, that of its own reduction.
+            images, that of its own reduction; at x1 the input itself.
+        sets: name of a set -> its HR and LR folder, where `{scale}` is replaced. None
+            takes the benchmark sets.
 
     Attributes:
         results: per set `metrics`, `images` (values of each image) and, where asked
-            for, `bicubic`; filled on the main process.
+            for, `bicubic`, at x1 `input`; filled on the main process.
         current: name of the set under test.
 
     Raises:
@@ -75,6 +86,7 @@ class BenchmarkLoop(BaseLoop):
         evaluator: list,
         datasets: list[str] | None = None,
         bicubic: bool = False,
+        sets: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         # Not BaseLoop's own: there is one loader per set.
         self._runner = runner
@@ -84,17 +96,21 @@ class BenchmarkLoop(BaseLoop):
         dataset = dataloader['dataset']
         self.data_root, self.scale = dataset['data_root'], dataset['scale']
         self.hr_only = dataset.get('lr', '') is None
-        present = available_sets(self.data_root, self.scale, self.hr_only)
-        self.names = list(datasets) if datasets else present
+        self.folders = present = available_sets(
+            self.data_root, self.scale, self.hr_only, sets
+        )
+        self.names = list(datasets or present)
         missing = [name for name in self.names if name not in present]
         if missing or not self.names:
             kind = 'div2k' if missing == ['DIV2K'] else 'benchmark'
+            remedy = f'Make one with `python tools/prepare_data.py {kind} --help`.'
+            if sets:
+                remedy = f'`test_cfg.sets` has {dict(sets)}.'
             raise FileNotFoundError(
                 f'Expected test sets {", ".join(missing) or "of any name"}'
                 f'{"" if self.hr_only else f" at x{self.scale}"} in '
                 f'{self.data_root}, but found '
-                f'{", ".join(present) or "none"}. Make one with `python '
-                f'tools/prepare_data.py {kind} --help`.'
+                f'{", ".join(present) or "none"}. {remedy}'
             )
         self.results: dict[str, dict] = {}
         self.current = self.names[0]
@@ -135,7 +151,7 @@ class BenchmarkLoop(BaseLoop):
 
     def _configure(self, name: str) -> tuple[dict, list]:
         loader = copy.deepcopy(self.template)
-        hr, lr = set_folders(name)
+        hr, lr = self.folders[name]
         if self.hr_only:
             lr = None
         loader['dataset'].update(hr=hr, lr=lr, indices=None)
@@ -152,7 +168,8 @@ class BenchmarkLoop(BaseLoop):
                 row[f'{metric.prefix}/{metric.name}'] = record['value']
         collected = {'metrics': values, 'images': list(images.values())}
         if self.bicubic:
-            collected['bicubic'] = self._score_bicubic()
+            name = 'input' if self.scale == 1 else 'bicubic'
+            collected[name] = self._score_bicubic()
         return collected
 
     def _score_bicubic(self) -> dict[str, float]:

@@ -24,15 +24,18 @@ class ResumableTrainLoop(IterBasedTrainLoop):
             TypeError: when a resumed run has a sampler that cannot be positioned.
         """
         if self._iter > 0:
-            sampler = self.dataloader.sampler
-            if not isinstance(sampler, ResumableSampler):
+            # A batch sampler, where there is one, holds what a loader holds else.
+            source = self.dataloader
+            if source.batch_size is None:
+                source = source.batch_sampler
+            if not isinstance(source.sampler, ResumableSampler):
                 raise TypeError(
                     f'Expected `train_dataloader.sampler` to be ResumableSampler, but '
-                    f'got {type(sampler).__name__}. Set `sampler=dict('
+                    f'got {type(source.sampler).__name__}. Set `sampler=dict('
                     f"type='sr_plugins.ResumableSampler')`, or train with mmengine's "
                     f'IterBasedTrainLoop.'
                 )
-            sampler.start = self._iter * self.dataloader.batch_size
+            source.sampler.start = self._iter * source.batch_size
             # The base class draws and drops one batch per finished iteration: these
             # cost nothing.
             skipped = repeat(None, self._iter)

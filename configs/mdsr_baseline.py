@@ -1,0 +1,5 @@
+"""The baseline MDSR (16 x 64) for x2, x3 and x4, trained on DIV2K."""
+
+_base_ = '_base_/mdsr.py'
+
+model = dict(generator=dict(num_blocks=16))
