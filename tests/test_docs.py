@@ -104,6 +104,13 @@ def sandbox(tiny_data, tmp_path_factory):
     write_png(folder / 'photo.png', photo, origin='test')
     (folder / 'photos').mkdir()
     write_png(folder / 'photos' / 'photo.png', photo, origin='test')
+    for split, number in (('train', 1), ('test', 802)):
+        part = 'valid' if split == 'test' else 'train'
+        source = tiny_data / f'DIV2K/DIV2K_{part}_HR/{number:04d}.png'
+        for kind in ('blur', 'sharp'):
+            place = folder / 'GOPRO_Large' / split / 'GOPR0001' / kind
+            place.mkdir(parents=True)
+            shutil.copy(source, place / '000001.png')
     torch.save(golden.state_dict('edsr_usn_x2'), folder / 'edsr_x2-0edfb8a3.pt')
     torch.save(golden.state_dict('csnln_x2_d12'), folder / 'csnln_x2.pth')
     (folder / 'models' / '2x').mkdir(parents=True)

@@ -43,6 +43,37 @@ def test_pairs(tiny_data, scale):
         assert sample['scale'] == scale
 
 
+@pytest.mark.parametrize('lr', [TRAIN['lr'], None])
+def test_several_scales(tiny_data, lr):
+    """The images at one scale after those at another, each the single one's."""
+    dataset = PairedFolderDataset([4, 2], tiny_data, hr=TRAIN['hr'], lr=lr)
+    assert len(dataset) == 8
+    singles = [
+        PairedFolderDataset(scale, tiny_data, hr=TRAIN['hr'], lr=lr) for scale in (4, 2)
+    ]
+    for i in range(8):
+        scale, single = (4, 2)[i // 4], singles[i // 4]
+        assert {**dataset[i], 'sample_idx': 0} == {**single[i % 4], 'sample_idx': 0}
+        assert dataset[i]['scale'] == scale
+        for other in (2, 4):
+            same = dataset[dataset.at_scale(i, other)]
+            assert (same['key'], same['scale']) == (dataset[i]['key'], other)
+
+
+@pytest.mark.parametrize(
+    ('scale', 'options', 'match'),
+    [
+        ((2, 3), {'indices': 1}, r'`indices` to have one scale, but got \(2, 3\)'),
+        ((2, 2), {}, r'different ones of 1, 2, 3, 4, but got \(2, 2\)'),
+        ([], {}, r'one of 1, 2, 3, 4, but got \[\]'),
+        ('23', {}, "one of 1, 2, 3, 4, but got '23'"),
+    ],
+)
+def test_wrong_scales(tiny_data, scale, options, match):
+    with pytest.raises(ValueError, match=match):
+        PairedFolderDataset(scale, tiny_data, **TRAIN, **options)
+
+
 def test_hr_only(data):
     """Without LR folders; a crop is where it would be with an LR image."""
     crop = [*LOAD, {'type': 'sr_plugins.PairedRandomCrop', 'lr_patch_size': 11}]

@@ -12,6 +12,7 @@ from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
 
 from sr_plugins.datasets import (
+    OneScaleBatchSampler,
     PairedFolderDataset,
     ResumableSampler,
     SeededIndex,
@@ -80,6 +81,60 @@ def test_index_survives_the_way_to_a_worker():
         assert other == 4
         assert other.seed == (1, 99)
     assert ['a', 'b', 'c', 'd', 'e'][index] == 'e'
+
+
+class Images:
+    """Sixteen samples of `scales`: images times scales, the scale outermost."""
+
+    def __init__(self, scales=(2, 3, 4)):
+        self.scales = scales
+
+    def __len__(self):
+        return 5 * len(self.scales)
+
+    def at_scale(self, index, scale):
+        return index % 5 + 5 * self.scales.index(scale)
+
+
+def scale_batches(count, batch_size=4, **place):
+    made = ResumableSampler(Images(), seed=3)
+    for name, value in place.items():
+        setattr(made, name, value)
+    return list(islice(OneScaleBatchSampler(made, batch_size), count))
+
+
+def test_each_batch_has_one_scale_and_all_come():
+    drawn = [{index // 5 for index in batch} for batch in scale_batches(600)]
+    assert all(len(scales) == 1 for scales in drawn)
+    counts = [drawn.count({branch}) for branch in range(3)]
+    # Three standard deviations of 600 draws.
+    assert all(abs(count - 200) < 35 for count in counts)
+    assert drawn[:20] != drawn[20:40]
+
+
+def test_batches_have_the_images_of_the_sampler():
+    stream = list(islice(ResumableSampler(Images(), seed=3), 40))
+    batches = [index for batch in scale_batches(10) for index in batch]
+    assert [i % 5 for i in batches] == [i % 5 for i in stream]
+    assert [i.seed for i in batches] == [i.seed for i in stream]
+
+
+def test_ranks_draw_the_same_scales_and_share_the_images():
+    whole = scale_batches(10)
+    ranks = [scale_batches(10, batch_size=2, rank=r, world_size=2) for r in range(2)]
+    for batch, *parts in zip(whole, *ranks, strict=True):
+        assert sorted(batch) == sorted(parts[0] + parts[1])
+
+
+def test_scales_go_on_where_they_were():
+    assert scale_batches(6, start=4 * 4) == scale_batches(10)[4:]
+
+
+def test_scales_need_their_sampler_and_data_set():
+    with pytest.raises(TypeError, match=r'ResumableSampler, but got SequentialSampl'):
+        OneScaleBatchSampler(torch.utils.data.SequentialSampler(range(3)), 2)
+    with pytest.raises(TypeError, match=r'several scales, .* but got range'):
+        OneScaleBatchSampler(sampler(4), 2)
 
 
 def test_seeded_restores_the_generators():

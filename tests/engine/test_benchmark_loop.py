@@ -1,6 +1,7 @@
 """Scores of the test loop against scores worked out from the files."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -205,8 +206,43 @@ def test_sets_in_the_customary_order(tmp_path):
         (tmp_path / 'benchmark' / name / 'HR').mkdir(parents=True)
         if name != 'HalfMade':
             (tmp_path / 'benchmark' / name / 'LR_bicubic/X2').mkdir(parents=True)
-    assert available_sets(tmp_path, 2) == ['Set5', 'Set14', 'B100', 'Urban100', 'Ours']
-    assert available_sets(tmp_path, 3) == []
+    names = ['Set5', 'Set14', 'B100', 'Urban100', 'Ours']
+    assert list(available_sets(tmp_path, 2)) == names
+    assert not available_sets(tmp_path, 3)
+
+
+def test_sets_of_a_config_at_one_size(tiny_config, tiny_data):
+    """Folders by name; the yardstick is the input, scored without a border."""
+    hr, lr = 'benchmark/Tiny/HR', 'DIV2K/DIV2K_valid_HR'
+    options = {
+        'model.generator.num_blocks': 1,
+        'model.generator.mid_channels': 4,
+        'train_dataloader.dataset.hr': hr,
+    }
+    cfg = tiny_config(options, config='edsr_deblur.py')
+    cfg.test_cfg.sets = {'Same': (hr, hr), 'Gone': ('nowhere', lr)}
+    cfg.test_dataloader.dataset.lr_name = '{name}'
+    runner = build_test_runner(cfg, bicubic=True)
+    assert list(runner.test_loop.folders) == ['Same']
+    network = runner.model.generator
+    torch.nn.init.zeros_(network.conv_last.weight)
+    torch.nn.init.zeros_(network.conv_last.bias)
+    metrics = runner.test()
+    # The network gives the mean colour of DIV2K; the input is the target.
+    mean = 255 * network.out_mean.view(3).double().numpy()
+    expected = []
+    for i in range(3):
+        image = read(tiny_data / f'{hr}/photo{i}.png').astype(float)
+        error = ((image - np.rint(mean)) ** 2).mean()
+        expected.append(10 * np.log10(255**2 / error))
+    assert metrics['Same/rgb_whole/PSNR'] == pytest.approx(np.mean(expected), abs=1e-6)
+    result = runner.test_loop.results['Same']
+    assert result['input']['rgb_whole/PSNR'] == math.inf
+    assert '| Same |      3 | input  |' in format_table({'Same': result}, 'mine')
+    with pytest.raises(
+        FileNotFoundError, match=r'sets Gone at x1 .*found Same\. `test'
+    ):
+        build_test_runner(cfg, datasets=['Gone']).test_loop  # noqa: B018
 
 
 def test_missing_set(run):

@@ -1,6 +1,8 @@
 """Every config loads, builds, and trains and validates a step; recipes as published."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,12 +17,14 @@ CONFIGS = Path(__file__).parents[2] / 'configs'
 LEAVES = sorted(path.name for path in CONFIGS.glob('*.py'))
 SEARCHES = ['demo_esrn_search_x2.py', 'esrn_search_x2.py']
 TRAININGS = [name for name in LEAVES if name not in SEARCHES]
-PUBLISHED = [name for name in TRAININGS if not name.startswith(('demo', 'car'))]
+PUBLISHED = [name for name in TRAININGS if name.startswith(('edsr', 'csnln', 'esrn'))]
+PUBLISHED.remove('edsr_deblur.py')
 
 
 def test_the_promised_configs_are_there():
     networks = ('edsr_baseline', 'edsr', 'csnln', 'esrn')
     promised = {f'{network}_x{s}.py' for network in networks for s in (2, 3, 4)}
+    promised |= {'mdsr.py', 'mdsr_baseline.py', 'edsr_deblur.py'}
     promised |= {'car_x2.py', 'car_x4.py', 'demo_car_x2.py', 'demo_edsr_x2.py'}
     assert promised | {*SEARCHES} == set(LEAVES)
 
@@ -33,6 +37,10 @@ def test_leaves_are_short(name):
 @pytest.mark.parametrize('name', TRAININGS)
 def test_one_step(name, tiny_data, tmp_path):
     """The real network on tiny patches; CSNLN's tail keeps its 12 recurrences."""
+    protocol = 'edsr_y'
+    if name == 'edsr_deblur.py':
+        protocol = 'rgb_whole'
+        tiny_data = gopro(tiny_data, tmp_path / 'data')
     cfg = load_config(
         CONFIGS / name,
         work_dir=str(tmp_path),
@@ -49,12 +57,35 @@ def test_one_step(name, tiny_data, tmp_path):
     )
     runner = build_runner(cfg)
     runner.train()
-    scale = int(name[name.index('_x') + 2])
-    assert runner.model.generator.scale == scale
+    scale = int(match[1]) if (match := re.search(r'_x(\d)', name)) else None
+    assert scale in (runner.model.generator.scale, None)
     assert (tmp_path / 'best.pth').exists()
     hub = runner.message_hub
     assert 0 < hub.get_scalar('train/loss').current() < 1
-    assert 3 < hub.get_scalar('val/edsr_y/PSNR').current() < 60
+    assert 3 < hub.get_scalar(f'val/{protocol}/PSNR').current() < 60
+
+
+def gopro(tiny_data, root):
+    """Photographs with themselves, in the folders of GoPro."""
+    for split in ('train', 'test'):
+        source = 'train' if split == 'train' else 'valid'
+        for kind in ('sharp', 'blur'):
+            shutil.copytree(
+                tiny_data / f'DIV2K/DIV2K_{source}_HR', root / f'GoPro/{split}/{kind}'
+            )
+    return root
+
+
+@pytest.mark.parametrize(('name', 'blocks'), [('mdsr', 80), ('mdsr_baseline', 16)])
+def test_recipe_of_mdsr(name, blocks):
+    cfg = Config.fromfile(CONFIGS / f'{name}.py')
+    generator = cfg.model.generator
+    assert (generator.num_blocks, generator.mid_channels) == (blocks, 64)
+    assert generator.scales == cfg.train_dataloader.dataset.scale == (2, 3, 4)
+    assert cfg.train_dataloader.dataset.pipeline[1].lr_patch_size == 48
+    assert cfg.global_batch_size == 16
+    assert cfg.param_scheduler.milestones == [200_000, 400_000, 600_000]
+    assert cfg.train_cfg.max_iters == 650_000
 
 
 @pytest.mark.parametrize('name', PUBLISHED)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sr_plugins.archs import EDSR
 from sr_plugins.engine import (
     build_runner,
     check_types,
@@ -63,6 +64,50 @@ def test_scale_that_the_network_does_not_have(tiny_config):
     cfg = tiny_config({'model.generator.scale': 5})
     with pytest.raises(ValueError, match=r'`scale` of EDSR to be one of .*but got 5'):
         build_runner(cfg)
+
+
+def test_scale_of_a_network_of_several():
+    cfg = load_config(CONFIGS / 'mdsr.py', scale=3)
+    assert cfg.model.generator.scale == 3
+    assert cfg.val_dataloader.dataset.scale == cfg.test_dataloader.dataset.scale == 3
+    assert cfg.train_dataloader.dataset.scale == (2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ('config', 'scale', 'known'),
+    [('mdsr.py', 5, '2, 3, 4'), ('edsr_x2.py', 3, '2'), ('car_x4.py', 2, '4')],
+)
+def test_scale_that_the_config_does_not_have(config, scale, known):
+    with pytest.raises(ValueError, match=f'has, {known}, but got {scale}'):
+        load_config(CONFIGS / config, scale=scale)
+    own = int(known[0])
+    assert load_config(CONFIGS / config, scale=own).model.generator.scale == own
+
+
+@pytest.mark.parametrize('scale', [3, 4])
+def test_warm_start(tiny_config, tmp_path, scale):
+    """As published: all but the upsampler, of which x4 has its first step from x2."""
+    torch.manual_seed(3)
+    start = EDSR(2, mid_channels=8, num_blocks=2).state_dict()
+    torch.save(start, tmp_path / 'x2.pth')
+    options = {f'{part}_dataloader.dataset.scale': scale for part in ('train', 'val')}
+    options['model.generator.scale'] = scale
+    cfg = tiny_config(options, init_from=tmp_path / 'x2.pth')
+    runner = build_runner(cfg)
+    state = runner.model.generator.state_dict()
+    same = {key for key in state if torch.equal(state[key], start.get(key, state[key]))}
+    fresh = {3: 'upsample.0', 4: 'upsample.1'}[scale]
+    taken = {key for key in state if not key.startswith(fresh)}
+    assert same & set(start) == taken & set(start) == taken
+    log = next((tmp_path / 'run').glob('*/*.log')).read_text()
+    assert f'x2.pth: {len(taken)} taken' in log
+    kind = 'of another shape' if scale == 3 else 'missing'
+    assert f'{kind}: {fresh}.upsample_conv.weight, {fresh}.upsample_conv.bias' in log
+
+
+def test_warm_start_of_a_search():
+    with pytest.raises(ValueError, match='a search, whose networks all start from'):
+        load_config(CONFIGS / 'esrn_search_x2.py', init_from='x2.pth')
 
 
 def test_fp16_without_a_gpu(tiny_config, monkeypatch):

@@ -64,6 +64,7 @@ def test_names():
     theirs = mmagic.apis.MMagicInferencer.get_inference_supported_models()
     names = MMagicInferencer.get_inference_supported_models()
     ours = ['car', 'csnln', 'edsr_baseline', 'edsr_full', 'esrn']
+    ours += ['mdsr', 'mdsr_baseline']
     assert names == [*theirs, *ours]
     assert len(theirs) > 40
     # mmagic's class cannot build ours, so it does not list them.
@@ -142,6 +143,22 @@ def test_full_edsr_is_known():
     # 43 million weights: only the choice of its config is tried.
     with pytest.raises(FileNotFoundError, match=r'absent\.pth'):
         MMagicInferencer('edsr_full', 4, model_ckpt='absent.pth', device='cpu')
+
+
+@pytest.mark.parametrize('config_name', [None, 'mdsr_baseline'])
+@pytest.mark.parametrize('setting', [None, 2, 3, 4])
+def test_scales_of_mdsr_are_one_config(full, photo, setting, config_name):
+    network, checkpoint = full('mdsr_baseline')
+    editor = MMagicInferencer(
+        'mdsr_baseline', setting, config_name, model_ckpt=checkpoint, device='cpu'
+    )
+    network.scale = setting or 2
+    found = editor.infer(img=str(photo))[0]['infer_results'].output.pred_img
+    exact = 255 * by_hand(network, pixels(9, 12, 3)).transpose(2, 0, 1)[::-1]
+    assert found.shape == (3, 9 * network.scale, 12 * network.scale)
+    np.testing.assert_allclose(found, exact, atol=1e-3)
+    with pytest.raises(ValueError, match=r'of mdsr_baseline to be its scale, .*got 5'):
+        MMagicInferencer('mdsr_baseline', 5, config_name)
 
 
 @pytest.mark.parametrize('setting', [2, 4])

@@ -227,6 +227,13 @@ def test_protocol_of_ones_own(pair):
     assert psnr(output, target, uncut, 2) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize('scale', [1, 2, 4])
+def test_whole_image(pair, scale):
+    output, target = pair
+    expected = peak_signal_noise_ratio(target, output)
+    assert psnr(output, target, 'rgb_whole', scale) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(
     'wrong',
     [{'channels': 'Y'}, {'quantization': 'trunc'}, {'ssim_windows': 'valid'}],
