@@ -203,6 +203,38 @@ def test_damaged_files(tmp_path, zipped):
         fileio.torch_load(tmp_path / 'missing.pth')
 
 
+def test_a_changed_byte(tmp_path):
+    """Anywhere in a zip file it is noticed, or changes nothing of what is loaded."""
+    weights = {'a': torch.rand(64), 'b': torch.rand(8)}
+    path = tmp_path / 'model.pth'
+    data = buffer_of(weights).getvalue()
+    noticed = 0
+    # 38 bytes into its entry of the directory, 0x10 makes a member a folder.
+    entry = data.rindex(b'PK\x01\x02')
+    for place in (entry + 38, *range(0, len(data), 7)):
+        changed = bytearray(data)
+        changed[place] ^= 0x10
+        path.write_bytes(changed)
+        try:
+            loaded = fileio.torch_load(path)
+        except fileio.DamagedFileError:
+            noticed += 1
+            continue
+        assert loaded.keys() == weights.keys()
+        for key, value in weights.items():
+            assert torch.equal(loaded[key], value), (place, key)
+    assert noticed > 300 / 7 * 4, 'the weights alone have 288 bytes'
+
+
+def test_files_without_checksums():
+    torch.serialization.set_crc32_options(False)
+    try:
+        data = buffer_of({'a': torch.arange(5)})
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert fileio.torch_load(data)['a'].tolist() == [0, 1, 2, 3, 4]
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason='needs a machine without a GPU')
 def test_a_missing_device_is_not_a_damaged_file():
     with pytest.raises(RuntimeError, match='CUDA'):

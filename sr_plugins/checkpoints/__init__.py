@@ -1,7 +1,10 @@
-"""Weights in: our own files and those of the published code, BasicSR and mmagic."""
+"""Weights in and out: our own and those of the published code, BasicSR and mmagic."""
 
+from .contents import CheckpointMismatchError
+from .convert import Conversion, convert
 from .families import FAMILIES, PACKAGES, Architecture, Dialect, Family
-from .load import CheckpointMismatchError, LoadReport, load
+from .inspection import Inspection, build, inspect
+from .load import LoadReport, load
 from .resume import find_resumable, last_readable, require_resumable, set_aside
 
 __all__ = [
@@ -9,10 +12,15 @@ __all__ = [
     'PACKAGES',
     'Architecture',
     'CheckpointMismatchError',
+    'Conversion',
     'Dialect',
     'Family',
+    'Inspection',
     'LoadReport',
+    'build',
+    'convert',
     'find_resumable',
+    'inspect',
     'last_readable',
     'load',
     'require_resumable',

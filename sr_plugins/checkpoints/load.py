@@ -3,19 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
-from ..fileio import torch_load
-from .families import FAMILIES, Dialect, Family
-
-_SHOWN = 4
-Source = str | Path | Mapping[str, Any]
-
-
-class CheckpointMismatchError(ValueError):
-    """The weights belong to another architecture, scale, width or depth."""
+from .contents import (
+    CheckpointMismatchError,
+    Source,
+    listed,
+    read_contents,
+    require_finite,
+)
+from .families import FAMILIES, Family
+from .weights import recognise, refuse_ambiguous, summary_of
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,8 @@ def load(
 
     Raises:
         CheckpointMismatchError: with a short list of what does not fit.
-        ValueError: when the file is damaged, or holds objects other than weights.
+        ValueError: when the file is damaged, or holds objects other than weights, or
+            weights that are NaN or infinite.
         FileNotFoundError: when there is no such file.
     """
     network = getattr(model, 'module', model)  # of a data-parallel wrapper
@@ -132,25 +132,17 @@ def _fit(
     network: nn.Module, source: Source, strict: bool
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], LoadReport]:
     """The weights of `source` that fit, mean colours, and an account of the rest."""
-    where = 'the state dict'
-    if isinstance(source, str | Path):
-        where = str(source)
-        source = torch_load(source)
-    state = _unwrap(source, where)
+    contents = read_contents(source)
+    where, state = contents.where, contents.state
     ours = network.state_dict()
     name = _family_name(network)
     # Names that are ours already need no dialect: those of a new network may look like
     # another's.
     known = state.keys() == ours.keys() and name not in FAMILIES
-    family, dialect = (None, None) if known else _recognise(state, name)
+    family, dialect = (None, None) if known else recognise(state, name, where)
     dialect_name = 'sr_plugins'
     means = {}
-    if family is FAMILIES['EDSR'] and _is_ambiguous(source, state):
-        raise CheckpointMismatchError(
-            f'Expected {where} to show whose EDSR it holds, but got one of scale 1 '
-            f"under BasicSR's `params`, whose names are ours: its images may be of "
-            f'[0, 255] or of [0, 1]. Load the inner dict of a network of [0, 1] itself.'
-        )
+    refuse_ambiguous(contents, family)
     if family is not None and dialect is not None:
         dtype = next(network.parameters()).dtype
         means = family.stored_means(state)
@@ -159,7 +151,7 @@ def _fit(
         if family.network != name:
             raise CheckpointMismatchError(
                 f'Expected {where} to hold weights of {name}, but got '
-                f'{_describe(family, state)}.{_hint(network, family)}'
+                f'{summary_of(family, state)}.{_hint(network, family)}'
             )
     fits = {k: v for k, v in state.items() if k in ours and v.shape == ours[k].shape}
     report = LoadReport(
@@ -178,6 +170,7 @@ def _fit(
             )
         if not fits:
             raise CheckpointMismatchError(f'{complaint}\nNot one weight fits.')
+    require_finite(where, fits)
     return fits, means, report
 
 
@@ -187,51 +180,6 @@ def _hint(network: nn.Module, family: Family) -> str:
         if _family_name(child) == family.network:
             return f' For its {part} alone, name that: {{{part!r}: ...}}.'
     return ''
-
-
-def _unwrap(source: Mapping[str, Any], where: str) -> dict[str, Tensor]:
-    """The bare state dict inside a checkpoint of any of the packages."""
-    for key in ('state_dict', 'params_ema', 'params'):
-        if isinstance(source, Mapping) and isinstance(source.get(key), Mapping):
-            source = source[key]
-            break
-    if not isinstance(source, Mapping) or not any(
-        isinstance(value, Tensor) for value in source.values()
-    ):
-        found = (
-            f'a dict with {sorted(map(str, source))[:_SHOWN]}'
-            if isinstance(source, Mapping)
-            else f'a {type(source).__name__}'
-        )
-        raise CheckpointMismatchError(
-            f'Expected {where} to be a state dict, or a dict with one under '
-            f'`state_dict`, `params_ema` or `params`, but got {found}.'
-        )
-    state = {k: v for k, v in source.items() if isinstance(v, Tensor)}
-    for prefix in ('module.', 'generator_ema.', 'generator.', 'module.'):
-        inner = {
-            k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)
-        }
-        state = inner or state
-    return state
-
-
-def _is_ambiguous(source: Mapping[str, Any], state: Mapping[str, Tensor]) -> bool:
-    """BasicSR's EDSR differs from ours in range, and in names of the upsampler only."""
-    wrapped = 'state_dict' not in source and {'params', 'params_ema'} & set(source)
-    return bool(wrapped) and not any(k.startswith(('upsample', 'tail')) for k in state)
-
-
-def _recognise(
-    state: Mapping[str, Tensor], preferred: str
-) -> tuple[Family | None, Dialect | None]:
-    """Family and dialect of `state`; the model's own family is asked first."""
-    order = sorted(FAMILIES.values(), key=lambda family: family.network != preferred)
-    for family in order:
-        dialect = family.recognise(state)
-        if dialect is not None:
-            return family, dialect
-    return None, None
 
 
 def _complaint(
@@ -246,7 +194,7 @@ def _complaint(
     wanted, found = name, 'weights under unknown names'
     if family is not None:
         wanted = family.describe(ours).summary
-        found = f'{_describe(family, state)} ({report.dialect} names)'
+        found = f'{summary_of(family, state)} ({report.dialect} names)'
     lines = [f'Expected {where} to hold {wanted}, but got {found}.']
     lines += _listing('missing', report.missing)
     lines += _listing('unexpected', report.unexpected)
@@ -258,16 +206,5 @@ def _complaint(
     return '\n'.join(lines)
 
 
-def _describe(family: Family, state: Mapping[str, Tensor]) -> str:
-    try:
-        return family.describe(state).summary
-    except KeyError as error:
-        return f'{family.network} weights without {error}'
-
-
 def _listing(title: str, names: 'tuple[str, ...] | list[str]') -> list[str]:
-    if not names:
-        return []
-    rest = len(names) - _SHOWN
-    tail = f', and {rest} more' if rest > 0 else ''
-    return [f'  {title}: {", ".join(names[:_SHOWN])}{tail}']
+    return [f'  {title}: {listed(names)}'] if names else []
