@@ -9,6 +9,7 @@ Examples:
   python tools/test.py configs/edsr_x2.py edsr_x2-0edfb8a3.pt --datasets Set5 Set14
   python tools/test.py configs/demo_edsr_x2.py work_dirs/demo_edsr_x2/best.pth \\
       --bicubic --save-images
+  python tools/test.py configs/basicsr/csnln_x2.yml csnln_x2.pth
 """
 
 import argparse
@@ -22,8 +23,10 @@ from mmengine.dist import is_main_process
 from sr_plugins import checkpoints
 from sr_plugins.engine import (
     build_test_runner,
+    is_basicsr,
     load_config,
     plain_errors,
+    refuse_options,
     write_results,
 )
 
@@ -32,7 +35,11 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='config file, such as configs/csnln_x2.py')
+    parser.add_argument(
+        'config',
+        help='config file, such as configs/csnln_x2.py, or options file of BasicSR, '
+        'which its own pipeline tests, such as configs/basicsr/csnln_x2.yml',
+    )
     parser.add_argument('checkpoint', help='weights, of any dialect')
     parser.add_argument(
         '--out', help='for results (work_dirs/<config>/test/<checkpoint>)'
@@ -99,12 +106,35 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def test_by_basicsr(args: argparse.Namespace, out: str | Path) -> None:
+    # Only here: testing by mmengine does without BasicSR.
+    from sr_plugins.engine import basicsr
+
+    ours = ('scale', 'bicubic', 'chop', 'tile', 'overlap', 'seams', 'self_ensemble')
+    refuse_options(args, (*ours, 'amp'), 'tests in no such way')
+    table = basicsr.run_test(
+        args.config,
+        args.checkpoint,
+        out,
+        data_root=args.data_root,
+        datasets=args.datasets,
+        save_images=args.save_images,
+        launcher=args.launcher,
+        cfg_options=args.cfg_options,
+    )
+    if table is not None:
+        print(f'\n{table}\n\nWritten to {out}.')
+
+
 def main() -> None:
     args = parse_args()
     config, checkpoint = Path(args.config), Path(args.checkpoint)
     at_scale = f'_x{args.scale}' if args.scale else ''
     name = checkpoint.stem + at_scale
     out = args.out or Path('work_dirs', config.stem, 'test', name)
+    if is_basicsr(config):
+        test_by_basicsr(args, out)
+        return
     cfg = load_config(
         config,
         work_dir=str(out),

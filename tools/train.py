@@ -8,6 +8,7 @@ Examples:
   python tools/train.py configs/edsr_x4.py --init-from work_dirs/edsr_x2/best.pth
   python tools/train.py configs/edsr_baseline_x2.py \\
       --cfg-options global_batch_size=8 train_cfg.max_iters=1000
+  python tools/train.py configs/basicsr/csnln_x2.yml
 """
 
 import argparse
@@ -16,14 +17,24 @@ import sr_plugins.compat  # noqa: F401  (first: it repairs what follows)
 
 from mmengine.config import DictAction
 
-from sr_plugins.engine import build_runner, load_config, plain_errors
+from sr_plugins.engine import (
+    build_runner,
+    is_basicsr,
+    load_config,
+    plain_errors,
+    refuse_options,
+)
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='config file, such as configs/csnln_x2.py')
+    parser.add_argument(
+        'config',
+        help='config file, such as configs/csnln_x2.py, or options file of BasicSR, '
+        'which its own pipeline trains, such as configs/basicsr/csnln_x2.yml',
+    )
     parser.add_argument(
         '--work-dir', help='for logs and checkpoints (work_dirs/<name of the config>)'
     )
@@ -70,6 +81,23 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def train_by_basicsr(args: argparse.Namespace) -> None:
+    # Only here: training by mmengine does without BasicSR.
+    from sr_plugins.engine import basicsr
+
+    refuse_options(args, ('amp', 'compile', 'deterministic'), 'trains in no such way')
+    basicsr.run_training(
+        args.config,
+        work_dir=args.work_dir,
+        data_root=args.data_root,
+        seed=args.seed,
+        resume=args.resume,
+        init_from=args.init_from,
+        launcher=args.launcher,
+        cfg_options=args.cfg_options,
+    )
+
+
 def main() -> None:
     args = parse_args()
     if args.init_from and args.resume:
@@ -77,6 +105,9 @@ def main() -> None:
             'Expected `--init-from` or `--resume`, but got both. A resumed run has its '
             'weights already: leave out `--init-from`.'
         )
+    if is_basicsr(args.config):
+        train_by_basicsr(args)
+        return
     cfg = load_config(
         args.config,
         work_dir=args.work_dir,

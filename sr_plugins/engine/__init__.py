@@ -1,6 +1,6 @@
 """What our networks need of mmengine's Runner, beyond what it has."""
 
-from .cli import plain_errors
+from .cli import is_basicsr, plain_errors, refuse_options
 from .hooks import (
     CheckpointHook,
     CompileHook,
@@ -30,8 +30,10 @@ __all__ = [
     'build_test_runner',
     'check_types',
     'format_table',
+    'is_basicsr',
     'load_config',
     'plain_errors',
+    'refuse_options',
     'set_image_options',
     'set_scale',
     'write_results',

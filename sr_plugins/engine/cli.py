@@ -1,7 +1,8 @@
-"""How the tools end."""
+"""How the tools begin and end."""
 
+import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,3 +26,33 @@ def plain_errors() -> Iterator[None]:
         sys.exit(f'{Path(sys.argv[0]).name}: {shown}')
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def is_basicsr(config: str | Path) -> bool:
+    """Whether a file is one of BasicSR's options rather than a config of mmengine."""
+    return Path(config).suffix in ('.yml', '.yaml')
+
+
+def refuse_options(
+    args: argparse.Namespace, names: Sequence[str], because: str
+) -> None:
+    """Raise when a command line has options that BasicSR's pipeline cannot heed.
+
+    Args:
+        args: of a tool, with `config`.
+        names: attributes of `args`; what is None or False was not given.
+        because: what BasicSR does not do, for the message.
+
+    Raises:
+        ValueError: with the options that were given.
+    """
+    given = [
+        f'`--{name.replace("_", "-")}`'
+        for name in names
+        if getattr(args, name) not in (None, False)
+    ]
+    if given:
+        raise ValueError(
+            f'Expected {" and ".join(given)} to come with a config of mmengine (.py), '
+            f'but got {args.config}: BasicSR {because}. Leave it out, or use a config.'
+        )

@@ -177,10 +177,10 @@ def build_runner(cfg: Config, resume: str | bool = False) -> Runner:
         ValueError: when the file is not one to resume from, or the global batch
             cannot be shared evenly among the ranks.
     """
-    _require_writable(cfg.work_dir)
+    require_writable(cfg.work_dir)
     if cfg.launcher != 'none' and not is_distributed():
         init_dist(cfg.launcher, **cfg.env_cfg.get('dist_cfg', {}))
-        atexit.register(_leave_group)
+        atexit.register(leave_group)
     weights = None
     if resume and _is_search(cfg):
         _resume_search(cfg, resume)
@@ -197,7 +197,7 @@ def build_runner(cfg: Config, resume: str | bool = False) -> Runner:
     return runner
 
 
-def _leave_group() -> None:
+def leave_group() -> None:
     """Else threads of the process group can bring down a process that is done."""
     if is_distributed():
         destroy_process_group()
@@ -308,7 +308,7 @@ def _nodes(value: Any) -> Iterator[dict]:
             yield from _nodes(item)
 
 
-def _require_writable(work_dir: str) -> None:
+def require_writable(work_dir: str) -> None:
     try:
         Path(work_dir).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=work_dir):
@@ -348,13 +348,18 @@ def _share_batch(cfg: Config) -> None:
     cfg.train_dataloader.batch_size = total // ranks
 
 
+def most_loader_processes() -> int:
+    """How many loader processes the machine's cores can serve, for each rank."""
+    local_ranks = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    return max(1, len(os.sched_getaffinity(0)) // local_ranks)
+
+
 def _limit_workers(cfg: Config) -> None:
     """No more loader processes than the machine's cores can serve.
 
     Data do not depend on their number.
     """
-    local_ranks = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
-    limit = max(1, len(os.sched_getaffinity(0)) // local_ranks)
+    limit = most_loader_processes()
     for node in _nodes(cfg):
         if 'num_workers' in node:
             node['num_workers'] = min(node['num_workers'], limit)

@@ -1,0 +1,99 @@
+"""Whether BasicSR knows what an options file names, before anything is built."""
+
+import difflib
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from basicsr.utils.registry import (
+    ARCH_REGISTRY,
+    DATASET_REGISTRY,
+    LOSS_REGISTRY,
+    METRIC_REGISTRY,
+    MODEL_REGISTRY,
+    Registry,
+)
+
+# `Registry.get` tries a name with this, too.
+_SUFFIX = '_basicsr'
+_PAIRED = ('PairedImageDataset', 'DIV2KLMDBDataset')
+_PAIRED_ENTRIES = ('scale', 'dataroot_gt', 'dataroot_lq')
+_SHOWN = 12
+
+
+def check_types(options: Mapping[str, Any]) -> None:
+    """Raise when a type, or an argument of a network or loss, is not known.
+
+    Args:
+        options: from `complete`.
+
+    Raises:
+        ValueError: with what there is instead.
+    """
+    _known(MODEL_REGISTRY, 'model_type', options['model_type'])
+    for key, entry in options.items():
+        if key.startswith('network_'):
+            _check_arguments(ARCH_REGISTRY, key, entry)
+    for key, entry in options['datasets'].items():
+        _known(DATASET_REGISTRY, f'datasets.{key}.type', entry['type'])
+        if entry['type'] in _PAIRED:
+            _check_pairs(key, entry)
+    if options['is_train']:
+        for key, entry in options['train'].items():
+            if key.endswith('_opt') and entry:
+                _check_arguments(LOSS_REGISTRY, f'train.{key}', entry)
+    for key, entry in ((options['val'] or {}).get('metrics') or {}).items():
+        key = f'val.metrics.{key}'
+        _known(METRIC_REGISTRY, f'{key}.type', _type(key, entry))
+
+
+def _known(registry: Registry, key: str, name: str) -> Any:
+    for candidate in (name, f'{name}{_SUFFIX}'):
+        if candidate in registry:
+            return registry.get(candidate)
+    names = sorted(registry.keys())
+    close = difflib.get_close_matches(str(name), names, n=_SHOWN, cutoff=0.5)
+    listed = f'Did you mean {" or ".join(close)}?' if close else f'Known are {names}.'
+    raise ValueError(
+        f'Expected `{key}` to be something that BasicSR or sr_plugins registers, but '
+        f'got {name!r}. {listed}'
+    )
+
+
+def _type(key: str, entry: Any) -> str:
+    if not isinstance(entry, Mapping) or 'type' not in entry:
+        raise ValueError(
+            f'Expected `{key}` to be a mapping with `type`, but got {entry!r}.'
+        )
+    return entry['type']
+
+
+def _check_arguments(registry: Registry, key: str, entry: Any) -> None:
+    kind = _known(registry, f'{key}.type', _type(key, entry))
+    arguments = {name: value for name, value in entry.items() if name != 'type'}
+    try:
+        inspect.signature(kind).bind(**arguments)
+    except TypeError as error:
+        raise ValueError(
+            f'Expected `{key}` to have arguments of {entry["type"]}, but got {error}. '
+            f'It takes {", ".join(_parameters(kind))}.'
+        ) from error
+
+
+def _parameters(kind: Any) -> Iterator[str]:
+    for name, parameter in inspect.signature(kind).parameters.items():
+        yield (
+            name
+            if parameter.default is parameter.empty
+            else f'{name}={parameter.default!r}'
+        )
+
+
+def _check_pairs(key: str, entry: Mapping[str, Any]) -> None:
+    wanted = _PAIRED_ENTRIES + (('gt_size',) if entry['phase'] == 'train' else ())
+    missing = [name for name in wanted if entry.get(name) is None]
+    if missing:
+        raise ValueError(
+            f'Expected `datasets.{key}` to have {", ".join(missing)}, but got '
+            f'{", ".join(sorted(entry))}.'
+        )

@@ -1,0 +1,116 @@
+"""Which state of a training by BasicSR to go on from, and what becomes of others."""
+
+import logging
+import re
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from basicsr.utils import check_resume, get_root_logger
+from mmengine.logging import print_log
+
+from ...fileio import remove_leftovers, torch_load
+
+_PARTS = {'epoch', 'iter', 'optimizers', 'schedulers'}
+MADE = ('models', 'training_states', 'visualization')
+
+
+def find_states(work_dir: str | Path) -> list[Path]:
+    """Training states in `work_dir`, the furthest first."""
+    found = {
+        int(path.stem): path
+        for path in Path(work_dir, 'training_states').glob('*.state')
+        if re.fullmatch(r'\d+', path.stem)
+    }
+    return [found[step] for step in sorted(found, reverse=True)]
+
+
+def last_readable(work_dir: str | Path) -> Path:
+    """The furthest state of `work_dir` that can be read in full, networks included.
+
+    Raises:
+        FileNotFoundError: when there is nothing to resume from.
+    """
+    damaged = []
+    for path in find_states(work_dir):
+        try:
+            read_state(path)
+        except (ValueError, OSError) as error:
+            damaged.append(path.name)
+            print_log(
+                f'Passing over a damaged state: {error}', 'current', logging.WARNING
+            )
+            continue
+        return path
+    detail = f' but damaged files ({", ".join(damaged)})' if damaged else ''
+    raise FileNotFoundError(
+        f'Expected `--resume` to find N.state in {Path(work_dir, "training_states")}, '
+        f'but there is nothing{detail}. Start without `--resume`, or name a file: '
+        f'`--resume PATH`.'
+    )
+
+
+def read_state(path: str | Path) -> dict[str, Any]:
+    """Read a state, and make sure that its networks can be read.
+
+    Raises:
+        FileNotFoundError: when the state or a network is missing.
+        ValueError: when one is damaged, or the file is no state.
+    """
+    state = torch_load(path)
+    missing = _PARTS - set(state if isinstance(state, Mapping) else ())
+    if missing:
+        raise ValueError(
+            f'Expected `--resume` to name a training state (N.state), but got {path}, '
+            f'which has no {", ".join(sorted(missing))}. To start a new training from '
+            f'its weights: `--cfg-options path.pretrain_network_g={path}`.'
+        )
+    networks = list(_networks(path, state['iter']))
+    if not networks:
+        raise FileNotFoundError(
+            f'Expected net_g_{state["iter"]}.pth in {_models(path)}, whose training '
+            f'{path} is the state of, but there is none.'
+        )
+    for network in networks:
+        torch_load(network)
+    return state
+
+
+def point_to_networks(options: dict[str, Any], path: Path, step: int) -> None:
+    """Let BasicSR load, at first, the networks that belong to the state at `path`."""
+    paths = options['path']
+    models = paths['models']
+    paths.update(resume_state=str(path), models=str(_models(path)))
+    check_resume(options, step)
+    paths['models'] = models
+
+
+def _models(state: str | Path) -> Path:
+    return Path(state).absolute().parents[1] / 'models'
+
+
+def _networks(state: str | Path, step: int) -> Iterator[Path]:
+    yield from sorted(_models(state).glob(f'net_*_{step}.pth'))
+
+
+def set_aside(work_dir: str | Path) -> None:
+    """Move what an earlier training left out of the way of a new one.
+
+    Else `--resume` could go on from it, being further on.
+    """
+    work_dir = Path(work_dir)
+    remove_leftovers(work_dir / 'models')
+    remove_leftovers(work_dir / 'training_states')
+    if not any(work_dir.glob('models/*')) and not find_states(work_dir):
+        return
+    folder = work_dir / time.strftime('earlier_%Y%m%d_%H%M%S')
+    folder.mkdir(exist_ok=True)
+    for name in MADE:
+        if (work_dir / name).exists():
+            (work_dir / name).rename(folder / name)
+    get_root_logger().warning(
+        f'Weights and states of an earlier training in {work_dir} are now in '
+        f'{folder.name}. To go on with that one instead: `--resume '
+        f'{folder}/training_states/N.state`.'
+    )

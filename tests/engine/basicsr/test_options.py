@@ -1,0 +1,143 @@
+"""Options files: what they say, and what is said about wrong ones."""
+
+import os
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from sr_plugins.engine.basicsr import complete, read_options
+from sr_plugins.engine.basicsr.checks import check_types
+
+CONFIGS = Path(__file__).parents[3] / 'configs'
+FILES = sorted(path.name for path in (CONFIGS / 'basicsr').glob('*.yml'))
+
+
+def completed(name, **kwargs):
+    options = read_options(CONFIGS / 'basicsr' / name, **kwargs)
+    return complete(options, name, 'work', is_train=True)
+
+
+def test_the_promised_files_are_there():
+    networks = ('edsr_baseline', 'edsr', 'mdsr_baseline', 'csnln', 'esrn')
+    promised = {f'{network}_x{s}.yml' for network in networks for s in (2, 3, 4)}
+    promised |= {f'{network}_x{s}.yml' for network in ('car', 'usn') for s in (2, 4)}
+    assert promised | {'demo_edsr_x2.yml'} == set(FILES)
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_recipe_is_that_of_the_other_runner(name):
+    """Wherever there is a config of the same name."""
+    options = completed(name)
+    check_types(options)
+    scale = int(Path(name).stem[-1])
+    train = options['datasets']['train']
+    assert options['network_g']['scale'] == train['scale'] == scale
+    assert train['filename_tmpl'] == f'{{}}x{scale}'
+    assert train['dataroot_lq'].endswith(f'DIV2K_train_LR_bicubic/X{scale}')
+    for metric in options['val']['metrics'].values():
+        assert metric['crop_border'] == scale
+    config = CONFIGS / name.replace('.yml', '.py').replace('usn', 'edsr')
+    if not config.is_file():
+        assert name.startswith('mdsr')
+        return
+    cfg = Config.fromfile(config)
+    crop = cfg.train_dataloader.dataset.pipeline[1]
+    assert train['gt_size'] == crop.lr_patch_size * scale
+    assert train['batch_size_per_gpu'] == cfg.global_batch_size
+    assert options['train']['total_iter'] == cfg.train_cfg.max_iters
+    theirs = dict(cfg.optim_wrapper.optimizer)
+    ours = options['train']['optim_g']
+    assert {**ours, 'betas': tuple(ours['betas'])} == theirs
+    network, generator = dict(options['network_g']), dict(cfg.model.generator)
+    network.setdefault('res_scale', generator.get('res_scale'))
+    assert network.pop('type').removesuffix('_sr_plugins') in (
+        generator.pop('type').removeprefix('sr_plugins.'),
+        'USN',
+    )
+    assert network == {'res_scale': None, **generator}
+    scheduler = cfg.param_scheduler
+    if name.startswith(('csnln', 'edsr', 'esrn', 'usn')):
+        ours = options['train']['scheduler']
+        assert ours['milestones'] == scheduler.milestones
+        assert ours['gamma'] == scheduler.gamma
+
+
+def test_data_root_and_patch(tmp_path):
+    options = completed(
+        'csnln_x2.yml',
+        data_root=str(tmp_path),
+        cfg_options={'scale': 4, 'datasets.train.lr_patch_size': 10},
+    )
+    train = options['datasets']['train']
+    assert train['dataroot_gt'] == f'{tmp_path}/DIV2K/DIV2K_train_HR'
+    assert train['dataroot_lq'] == f'{tmp_path}/DIV2K/DIV2K_train_LR_bicubic/X4'
+    assert train['gt_size'] == 40
+    absolute = {'datasets.train.dataroot_gt': '~/mine'}
+    options = completed('csnln_x2.yml', data_root='there', cfg_options=absolute)
+    assert options['datasets']['train']['dataroot_gt'] == os.path.expanduser('~/mine')
+
+
+def written(folder, text):
+    path = folder / 'wrong.yml'
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('name: x\ntrain:\n\ttotal_iter: 3\n', r'line 3, column 1.*no tabs'),
+        ('a: [1, 2\n', r'to be YAML, but got line 2'),
+        (b'name: \xff\xfe', r'to be YAML, but got'),
+        ('- 1\n- 2\n', r'`key: value` lines, but got list'),
+        ('', r'but got NoneType'),
+        ('a: "{scale}"\n', r"to have `scale`, since it has '{scale}'"),
+        ('a: !!python/object/apply:os.getcwd []\n', 'could not determine a constr'),
+    ],
+)
+def test_what_is_no_options_file(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        read_options(written(tmp_path, text))
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match='Expected an options file, but there'):
+        read_options(tmp_path / 'none.yml')
+    with pytest.raises(FileNotFoundError, match=r'gone\.yml'):
+        read_options(written(tmp_path, '_base_: gone.yml\n'))
+
+
+def test_numbers_without_a_point(tmp_path):
+    text = 'a: 1e-4\nb: 2.5E3\nc: !!float 1e-6\nd: x1e4\n'
+    options = read_options(written(tmp_path, text))
+    assert options == {'a': 1e-4, 'b': 2500.0, 'c': 1e-6, 'd': 'x1e4'}
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'network_g': None}, r'to have network_g\.type'),
+        ({'train.scheduler': None}, r'to have train\.scheduler\.type'),
+        ({'train.total_iter': 'many'}, "`train.total_iter` to be a whole.*'many'"),
+        ({'scale': 0}, '`scale` to be a whole number above 0, but got 0'),
+        ({'network_g.type': 'CSNLM'}, "`network_g.type`.*'CSNLM'. Did you mean CSNLN"),
+        ({'network_g.num_block': 3}, r"unexpected keyword argument 'num_block'.*scale"),
+        ({'model_type': 'SrModel'}, r'`model_type`.*Did you mean SRModel'),
+        ({'datasets.train.type': 'Folder'}, r"`datasets\.train\.type`.*'Folder'"),
+        ({'train.pixel_opt.type': 'L1los'}, r'`train\.pixel_opt\.type`.*L1Loss'),
+        (
+            {'val.metrics.x': {'type': 'psnr'}},
+            r'`val\.metrics\.x\.type`.*calculate_psnr',
+        ),
+        ({'val.metrics.x': 3}, r'`val\.metrics\.x` to be a mapping with `type`'),
+        (
+            {'datasets.train.dataroot_lq': None},
+            r'`datasets\.train` to have dataroot_lq',
+        ),
+        ({'datasets.train.gt_size': 97}, r'multiple of the scale, but got 97 for x2'),
+    ],
+)
+def test_wrong_entries(change, message):
+    with pytest.raises(ValueError, match=message):
+        check_types(completed('csnln_x2.yml', cfg_options=change))
