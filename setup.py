@@ -7,6 +7,8 @@ setup(
         *find_packages(include=['sr_plugins*']),
         'sr_plugins.configs',
         'sr_plugins.configs._base_',
+        'sr_plugins.configs.basicsr',
+        'sr_plugins.configs.basicsr._base_',
     ],
     package_dir={'sr_plugins.configs': 'configs'},
 )

@@ -59,6 +59,15 @@ SHRINK_SEARCH = [
     'custom_hooks.0.policy.num_generation=1',
     'custom_hooks.0.policy.num_individual=2',
 ]
+SHRINK_BASICSR = [
+    '--cfg-options',
+    'datasets.train.batch_size_per_gpu=1',
+    'datasets.train.num_worker_per_gpu=0',
+    'datasets.train.lr_patch_size=6',
+    'train.total_iter=2',
+    'logger.save_checkpoint_freq=2',
+    'logger.use_tb_logger=False',
+]
 
 
 def blocks(language):
@@ -141,7 +150,10 @@ def test_command(at_home, page, line, monkeypatch):
     assert words[0] == 'python', line
     monkeypatch.setattr(sys, 'argv', [*words[1:]])
     if words[1] == 'tools/train.py':
-        sys.argv += SHRINK_SEARCH if 'search' in words[2] else SHRINK
+        if words[2].endswith('.yml'):
+            sys.argv += SHRINK_BASICSR
+        else:
+            sys.argv += SHRINK_SEARCH if 'search' in words[2] else SHRINK
     for name in ('demo_edsr_x2', 'csnln_x2', 'demo_car_x2'):
         # What `make demo` and a finished training leave.
         best = Path('work_dirs', name, 'best.pth')

@@ -1,6 +1,7 @@
 """Options files: what they say, and what is said about wrong ones."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,18 @@ def test_data_root_and_patch(tmp_path):
     absolute = {'datasets.train.dataroot_gt': '~/mine'}
     options = completed('csnln_x2.yml', data_root='there', cfg_options=absolute)
     assert options['datasets']['train']['dataroot_gt'] == os.path.expanduser('~/mine')
+
+
+def test_example_of_the_documentation(tmp_path):
+    page = (CONFIGS.parent / 'docs' / 'basicsr.md').read_text()
+    (tmp_path / 'basicsr').symlink_to(CONFIGS / 'basicsr')
+    example = written(tmp_path, re.search('```yaml\n(.*?)```', page, re.DOTALL)[1])
+    options = complete(read_options(example), 'mine', 'work', is_train=True)
+    check_types(options)
+    assert options['network_g']['num_recurrences'] == 6
+    assert options['network_g']['mid_channels'] == 128
+    assert options['datasets']['train']['gt_size'] == 80
+    assert options['datasets']['train']['dataroot_gt'].startswith('data/mine/')
 
 
 def written(folder, text):
