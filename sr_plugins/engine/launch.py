@@ -86,14 +86,19 @@ def load_config(
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: on an unknown type, fp16 without a GPU, a scale that the network
-            does not have or wrong ways to go through images.
+        ValueError: when it is no `.py` file, on an unknown type, fp16 without a GPU, a
+            scale that the network does not have or wrong ways to go through images.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
             f'Expected a config file, but there is no {path} (from {Path.cwd()}). '
             f'The configs of sr_plugins are in its folder `configs`.'
+        )
+    if path.suffix != '.py':
+        raise ValueError(
+            f'Expected a config of mmengine (.py), but got {path}. Options files of '
+            f'BasicSR are for tools/train.py and tools/test.py.'
         )
     cfg = Config.fromfile(path)
     cfg_options = dict(cfg_options or {})

@@ -36,6 +36,8 @@ def test_data_root_reaches_every_data_set(tiny_config, tiny_data):
 def test_missing_config():
     with pytest.raises(FileNotFoundError, match=r'there is no nowhere/edsr\.py'):
         load_config('nowhere/edsr.py')
+    with pytest.raises(ValueError, match=r'but got .*csnln_x2\.yml. Options files'):
+        load_config(CONFIGS / 'basicsr' / 'csnln_x2.yml')
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import yaml
 from mmengine.config import Config
 
 from ..launch import most_loader_processes
-from ..loops.benchmark_loop import available_sets, set_folders
+from ..loops.benchmark_loop import available_sets
 
 _BASE = '_base_'
 _SCALE = '{scale}'
@@ -248,8 +248,8 @@ def _test_sets(
     }
     root, scale = options.get('data_root', 'data'), options.get('scale')
     if not sets and scale is not None:
-        for name in available_sets(root, scale):
-            hr, lr = (folder.format(scale=scale) for folder in set_folders(name))
+        for name, folders in available_sets(root, scale).items():
+            hr, lr = (folder.format(scale=scale) for folder in folders)
             sets[name] = {
                 'name': name,
                 'type': 'PairedImageDataset',

@@ -64,7 +64,7 @@ def read_state(path: str | Path) -> dict[str, Any]:
         raise ValueError(
             f'Expected `--resume` to name a training state (N.state), but got {path}, '
             f'which has no {", ".join(sorted(missing))}. To start a new training from '
-            f'its weights: `--cfg-options path.pretrain_network_g={path}`.'
+            f'its weights: `--init-from {path}`.'
         )
     networks = list(_networks(path, state['iter']))
     if not networks:

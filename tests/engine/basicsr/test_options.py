@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+from basicsr.models.lr_scheduler import MultiStepRestartLR
 from mmengine.config import Config
 
 from sr_plugins.engine.basicsr import complete, read_options
@@ -20,7 +22,7 @@ def completed(name, **kwargs):
 
 
 def test_the_promised_files_are_there():
-    networks = ('edsr_baseline', 'edsr', 'mdsr_baseline', 'csnln', 'esrn')
+    networks = ('edsr_baseline', 'edsr', 'mdsr_baseline', 'mdsr', 'csnln', 'esrn')
     promised = {f'{network}_x{s}.yml' for network in networks for s in (2, 3, 4)}
     promised |= {f'{network}_x{s}.yml' for network in ('car', 'usn') for s in (2, 4)}
     assert promised | {'demo_edsr_x2.yml'} == set(FILES)
@@ -28,7 +30,6 @@ def test_the_promised_files_are_there():
 
 @pytest.mark.parametrize('name', FILES)
 def test_recipe_is_that_of_the_other_runner(name):
-    """Wherever there is a config of the same name."""
     options = completed(name)
     check_types(options)
     scale = int(Path(name).stem[-1])
@@ -38,11 +39,12 @@ def test_recipe_is_that_of_the_other_runner(name):
     assert train['dataroot_lq'].endswith(f'DIV2K_train_LR_bicubic/X{scale}')
     for metric in options['val']['metrics'].values():
         assert metric['crop_border'] == scale
-    config = CONFIGS / name.replace('.yml', '.py').replace('usn', 'edsr')
-    if not config.is_file():
-        assert name.startswith('mdsr')
-        return
-    cfg = Config.fromfile(config)
+    other = Path(name).stem.replace('usn', 'edsr')
+    if name.startswith('mdsr'):
+        # All scales are one config there.
+        other = other[:-3]
+        assert options['find_unused_parameters'] is True
+    cfg = Config.fromfile(CONFIGS / f'{other}.py')
     crop = cfg.train_dataloader.dataset.pipeline[1]
     assert train['gt_size'] == crop.lr_patch_size * scale
     assert train['batch_size_per_gpu'] == cfg.global_batch_size
@@ -50,18 +52,36 @@ def test_recipe_is_that_of_the_other_runner(name):
     theirs = dict(cfg.optim_wrapper.optimizer)
     ours = options['train']['optim_g']
     assert {**ours, 'betas': tuple(ours['betas'])} == theirs
-    network, generator = dict(options['network_g']), dict(cfg.model.generator)
-    network.setdefault('res_scale', generator.get('res_scale'))
-    assert network.pop('type').removesuffix('_sr_plugins') in (
-        generator.pop('type').removeprefix('sr_plugins.'),
-        'USN',
-    )
-    assert network == {'res_scale': None, **generator}
-    scheduler = cfg.param_scheduler
-    if name.startswith(('csnln', 'edsr', 'esrn', 'usn')):
+    generator = {'scale': scale, **cfg.model.generator}
+    network = {k: v for k, v in options['network_g'].items() if k != 'type'}
+    kind = generator.pop('type').removeprefix('sr_plugins.')
+    assert options['network_g']['type'] in (kind, f'{kind}_sr_plugins', 'USN')
+    if name.startswith('edsr_baseline') or name.startswith('demo'):
+        network['res_scale'] = 1.0  # the default
+    if 'scales' in generator:
+        generator['scales'] = list(generator['scales'])
+    assert network == generator
+    if not name.startswith(('car', 'demo')):
+        # CAR's two schedules are one here.
         ours = options['train']['scheduler']
-        assert ours['milestones'] == scheduler.milestones
-        assert ours['gamma'] == scheduler.gamma
+        assert ours['milestones'] == cfg.param_scheduler.milestones
+        assert ours['gamma'] == cfg.param_scheduler.gamma
+
+
+def test_rate_of_car_falls_in_five_equal_parts():
+    """1e-4, 5e-5, 1e-5, 5e-6 and 1e-6, by BasicSR's scheduler, in a thousandth."""
+    scheduler = dict(completed('car_x4.yml')['train']['scheduler'])
+    assert scheduler.pop('type') == 'MultiStepRestartLR'
+    scheduler['restarts'] = [step // 1000 for step in scheduler['restarts']]
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-4)
+    scheduler = MultiStepRestartLR(optimizer, **scheduler)
+    rates = []
+    for _ in range(200):
+        rates.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        scheduler.step()
+    expected = [rate for rate in (1e-4, 5e-5, 1e-5, 5e-6, 1e-6) for _ in range(40)]
+    assert rates == pytest.approx(expected)
 
 
 def test_data_root_and_patch(tmp_path):

@@ -169,7 +169,7 @@ def test_nothing_to_resume_from(train, copied, tmp_path):
         train(resume=True, work_dir='empty')
     weights = tmp_path / 'w.pth'
     torch_save(EDSR(2, mid_channels=8, num_blocks=2).state_dict(), weights)
-    with pytest.raises(ValueError, match=r'has no epoch.*pretrain_network_g='):
+    with pytest.raises(ValueError, match=r'has no epoch.*--init-from '):
         train(resume=str(weights))
     shutil.rmtree(copied / 'models')
     with pytest.raises(FileNotFoundError, match=r'Expected net_g_6\.pth'):
