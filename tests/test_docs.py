@@ -25,6 +25,7 @@ PAGES = [
     ROOT / 'docs/ops.md',
     ROOT / 'docs/car.md',
     ROOT / 'docs/search.md',
+    ROOT / 'docs/export.md',
     ROOT / 'docs/basicsr.md',
 ]
 # What runs elsewhere.

@@ -28,6 +28,7 @@ ORDER = [
     'models',
     'basicsr_plugin',
     'engine',
+    'export',
     'inference',
     'doctor',
 ]

@@ -22,6 +22,9 @@ What goes in and what comes out, for images of any size from 1 x 1 pixel on:
   colour profile           kept, except that of CMYK; other metadata are not
 Floating point and other depths, animations and files of several pages are refused.
 
+With --onnx a file of tools/export.py or tools/quantize.py takes the place of config and
+checkpoint, on the CPU. Of CAR each file does what it can; with both, --mode chooses.
+
 The exit status is 0 if all went well, 1 if not, 130 after Ctrl-C.
 
 Examples:
@@ -29,6 +32,7 @@ Examples:
   python tools/infer.py configs/edsr_x2.py edsr_x2-0edfb8a3.pt 'photos/*.png' --out big
   python tools/infer.py configs/car_x4.py work_dirs/car_x4/best.pth photo.jpg \\
       --mode downscale
+  python tools/infer.py --onnx edsr_x2.onnx photos --tile 256
 """
 
 import argparse
@@ -39,12 +43,14 @@ import sr_plugins.compat  # noqa: F401  (first: it repairs what follows)
 from mmengine.config import DictAction
 from tqdm import tqdm
 
-from sr_plugins.engine import load_config
+from sr_plugins.engine import load_config, parse_image_options
+from sr_plugins.export import onnx_network
 from sr_plugins.inference import (
     Rescaler,
     Share,
     Upscaler,
     find_images,
+    make_scaler,
     peak_memory,
     plan_outputs,
     read_photograph,
@@ -55,11 +61,23 @@ from sr_plugins.inference import (
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    graphs = argparse.ArgumentParser(add_help=False)
+    graphs.add_argument(
+        '--onnx',
+        action='append',
+        metavar='FILE',
+        help='in place of config and checkpoint; twice for the two files of CAR',
     )
-    parser.add_argument('config', help='config file, such as configs/csnln_x2.py')
-    parser.add_argument('checkpoint', help='weights, of any dialect')
+    parser = argparse.ArgumentParser(
+        usage='%(prog)s CONFIG CHECKPOINT INPUT [options]\n'
+        '       %(prog)s --onnx FILE INPUT [options]',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[graphs],
+    )
+    if graphs.parse_known_args()[0].onnx is None:
+        parser.add_argument('config', help='config file, such as configs/csnln_x2.py')
+        parser.add_argument('checkpoint', help='weights, of any dialect')
     parser.add_argument('input', help='image, folder of images, or quoted pattern')
     parser.add_argument('--out', default='results', help='output folder (results)')
     parser.add_argument(
@@ -121,14 +139,21 @@ def parse_args() -> argparse.Namespace:
 
 
 def build(args: argparse.Namespace, share: Share) -> Upscaler | Rescaler:
+    names = ('chop', 'tile', 'overlap', 'seams', 'self_ensemble')
+    options = {name: getattr(args, name) for name in names}
+    if args.onnx:
+        others = (args.scale, args.amp, args.compile or None, args.cfg_options)
+        if any(other is not None for other in (*others, args.device)):
+            raise ValueError(
+                'Expected none of `--scale`, `--amp`, `--compile`, `--cfg-options` and '
+                '`--device` with `--onnx`, which runs a file as it is on the CPU.'
+            )
+        network = onnx_network(args.onnx)
+        return make_scaler(network, 'cpu', **parse_image_options(**options))
     cfg = load_config(
         args.config,
         scale=args.scale,
-        chop=args.chop,
-        tile=args.tile,
-        overlap=args.overlap,
-        seams=args.seams,
-        self_ensemble=args.self_ensemble,
+        **options,
         inference_amp=args.amp,
         cfg_options=args.cfg_options,
     )
@@ -179,7 +204,7 @@ def main() -> int:
         return 1
     try:
         failures = process_all(args, share)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         failures = [str(error)]
     except KeyboardInterrupt:
         print('Interrupted. Files that are there are whole.', file=sys.stderr)

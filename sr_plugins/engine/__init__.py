@@ -8,7 +8,7 @@ from .hooks import (
     LearningCurveHook,
     SaveImagesHook,
 )
-from .image_options import set_image_options, set_scale
+from .image_options import parse_image_options, set_image_options, set_scale
 from .launch import build_runner, build_test_runner, check_types, load_config
 from .log_processor import LogProcessor
 from .loops import BenchmarkLoop, EvolutionSearchLoop, ResumableTrainLoop
@@ -32,6 +32,7 @@ __all__ = [
     'format_table',
     'is_basicsr',
     'load_config',
+    'parse_image_options',
     'plain_errors',
     'refuse_options',
     'set_image_options',

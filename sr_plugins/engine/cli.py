@@ -16,7 +16,7 @@ def plain_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         text = str(getattr(error, 'strerror', None) or error)
         # A loader process sends its traceback as text, the message at its end.
         _, _, inner = text.rpartition(f'\n{type(error).__name__}: ')

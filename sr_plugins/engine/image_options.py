@@ -1,6 +1,7 @@
 """How testing and inference go through images, from a command line into a config."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mmengine.config import Config
 
@@ -30,28 +31,19 @@ def set_image_options(
     Raises:
         ValueError: on wrong values, or for a model that takes whole images.
     """
-    options, names = {}, []
-    if chop is not None:
-        options['chop'] = _chop(chop)
-        names.append('--chop')
     test_cfg = cfg.get('model', {}).get('test_cfg') or {}
-    if tile is not None or overlap is not None or seams is not None:
-        options['tile'] = _tile(tile, overlap, seams, test_cfg.get('tile'))
-        names.append('--tile')
-    if self_ensemble:
-        options['self_ensemble'] = True
-        names.append('--self-ensemble')
-    if amp is not None:
-        options['amp'] = amp
-        names.append('--amp')
+    options = parse_image_options(
+        chop, tile, overlap, seams, self_ensemble, amp, test_cfg.get('tile')
+    )
     if not options:
         return
     if cfg.model['type'] == 'BaseEditModel':
         # It takes whole images only, and is what many configs name.
         cfg.model['type'] = 'sr_plugins.SRModel'
     if cfg.model['type'] not in ('sr_plugins.SRModel', 'sr_plugins.MultiScaleModel'):
+        name = next(iter(options)).replace('_', '-')
         raise ValueError(
-            f'Expected `{names[0]}` for a model that enlarges LR images, but got '
+            f'Expected `--{name}` for a model that enlarges LR images, but got '
             f'{cfg.model["type"]}, which takes whole images as they are. Leave it out.'
         )
     test_cfg = {**test_cfg, **options}
@@ -59,6 +51,41 @@ def set_image_options(
         # What is told replaces what the config has.
         test_cfg.pop('tile' if 'chop' in options else 'chop', None)
     cfg.model['test_cfg'] = test_cfg
+
+
+def parse_image_options(
+    chop: Sequence[int] | None = None,
+    tile: int | None = None,
+    overlap: str | int | None = None,
+    seams: str | None = None,
+    self_ensemble: bool = False,
+    amp: str | None = None,
+    known_tile: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Arguments of `ImageForward`, of those of `set_image_options`.
+
+    Args:
+        chop: as there.
+        tile: as there.
+        overlap: as there.
+        seams: as there.
+        self_ensemble: as there.
+        amp: as there.
+        known_tile: what tiles are as far as nothing else is told.
+
+    Raises:
+        ValueError: on wrong values.
+    """
+    options: dict[str, Any] = {}
+    if chop is not None:
+        options['chop'] = _chop(chop)
+    if tile is not None or overlap is not None or seams is not None:
+        options['tile'] = _tile(tile, overlap, seams, known_tile)
+    if self_ensemble:
+        options['self_ensemble'] = True
+    if amp is not None:
+        options['amp'] = amp
+    return options
 
 
 def set_scale(cfg: Config, scale: int) -> None:
@@ -96,7 +123,10 @@ def _chop(values: Sequence[int]) -> dict[str, int]:
 
 
 def _tile(
-    size: int | None, overlap: str | int | None, seams: str | None, known: dict | None
+    size: int | None,
+    overlap: str | int | None,
+    seams: str | None,
+    known: Mapping[str, Any] | None,
 ) -> dict:
     """Arguments of `Tiling`; those that are not told are the config's."""
     tile = dict(known or {})

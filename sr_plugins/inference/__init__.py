@@ -8,7 +8,7 @@ from .photographs import Photograph, read_photograph, write_photograph
 from .rescaler import Rescaler, make_scaler, scaler_from_config, steps
 from .selection import find_images, plan_outputs
 from .sharing import Share
-from .upscaler import Upscaler
+from .upscaler import Upscaler, load_network
 
 __all__ = [
     'MMagicInferencer',
@@ -18,6 +18,7 @@ __all__ = [
     'Upscaler',
     'compare',
     'find_images',
+    'load_network',
     'make_scaler',
     'peak_memory',
     'plan_outputs',

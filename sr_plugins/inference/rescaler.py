@@ -28,8 +28,8 @@ class Rescaler:
     Args:
         network: CAR, or like it: `scale`, `downscale` from (N, 3, H, W) in [0, 1] to
             ceil(H / scale) x ceil(W / scale), and the module `upscaler` from there to
-            `scale` times those sides. It is moved to `device` and put into evaluation
-            mode.
+            `scale` times those sides; in `modes` what of it is there, if not all. It is
+            moved to `device` and put into evaluation mode.
         device: where to run; None takes the GPU when there is one.
 
     Raises:
@@ -168,7 +168,8 @@ def steps(
 
     Args:
         scaler: the network.
-        mode: of a Rescaler; None means both. Of an Upscaler there is none.
+        mode: of a Rescaler; None means both, or the one there is. Of an Upscaler there
+            is none.
 
     Returns:
         For each step the ending of the result's name and what makes it from the
@@ -190,10 +191,11 @@ def steps(
         'upscale': [(up, scaler.upscale)],
         'both': [(down, scaler.downscale), (down + up, scaler.upscale)],
     }
-    mode = mode or 'both'
-    if mode not in known:
+    there = getattr(scaler.network, 'modes', tuple(known))
+    mode = mode or there[-1]
+    if mode not in there:
         raise ValueError(
-            f'Expected `mode` to be one of {", ".join(known)}, but got {mode!r}.'
+            f'Expected `mode` to be one of {", ".join(there)}, but got {mode!r}.'
         )
     return known[mode]
 
