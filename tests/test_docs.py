@@ -195,7 +195,7 @@ def test_options_in_tables_exist():
     known = set()
     build = ROOT / 'sr_plugins/ops/build.py'
     for tool in (*(ROOT / 'tools').glob('*.py'), build):
-        known |= set(re.findall(r"'(--[a-z-]+)'", tool.read_text()))
+        known |= set(re.findall(r"'(--[a-z0-9-]+)'", tool.read_text()))
     for page in PAGES:
-        for option in re.findall(r'(?<![\w-])--[a-z][a-z-]+', page.read_text()):
+        for option in re.findall(r'(?<![\w-])--[a-z][a-z0-9-]+', page.read_text()):
             assert option in known, f'{page.name}: {option}'
