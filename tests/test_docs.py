@@ -20,6 +20,7 @@ PAGES = [
     ROOT / 'README.md',
     *(ROOT / f'docs/{p}.md' for p in ('installing', 'data', 'lmdb', 'training')),
     ROOT / 'docs/testing.md',
+    ROOT / 'docs/weights.md',
     ROOT / 'docs/inference.md',
     ROOT / 'docs/csnln.md',
     ROOT / 'docs/ops.md',

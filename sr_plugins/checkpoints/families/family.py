@@ -124,8 +124,11 @@ class Family:
         """Weights in our names, for images with their colours in the other order."""
         colours = {f'{self.first}.weight': 1}
         colours |= {f'{self.last}.{kind}': 0 for kind in ('weight', 'bias')}
+        # Of another number of dimensions it will not fit any network, flipped or not.
         return {
-            key: value.flip(colours[key]) if key in colours else value
+            key: value.flip(colours[key])
+            if colours.get(key, value.dim()) < value.dim()
+            else value
             for key, value in state.items()
         }
 
