@@ -209,7 +209,7 @@ def _load(file: BinaryIO, name: str, map_location: Any) -> Any:
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        if 'deserialize' in str(error) or 'pickle_module' in str(error):
+        if 'Attempting to deserialize' in str(error) or 'pickle_module' in str(error):
             # A missing device, or TORCH_FORCE_WEIGHTS_ONLY_LOAD: not the file.
             raise
         if isinstance(error, OSError) and error.errno != errno.EINVAL:

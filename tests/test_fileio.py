@@ -235,6 +235,15 @@ def test_files_without_checksums():
     assert fileio.torch_load(data)['a'].tolist() == [0, 1, 2, 3, 4]
 
 
+def test_a_legacy_file_that_names_a_storage_it_does_not_have():
+    """Damage, though torch's own message speaks of deserialized objects."""
+    data = bytearray(buffer_of({'a': torch.ones(3)}, zipped=False).getvalue())
+    place = re.search(rb'FloatStorage\nq.X.\x00\x00\x00(\d+)', data)
+    data[place.start(1)] ^= 1
+    with pytest.raises(fileio.DamagedFileError, match=r'whole file of torch\.save'):
+        fileio.torch_load(io.BytesIO(data))
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason='needs a machine without a GPU')
 def test_a_missing_device_is_not_a_damaged_file():
     with pytest.raises(RuntimeError, match='CUDA'):

@@ -106,8 +106,15 @@ def test_published_of_both_ranges():
 def test_published_mean_of_another_data_set():
     state = golden.state_dict('edsr_base_x2')
     state['sub_mean.bias'] = -255 * torch.tensor([0.5, 0.5, 0.5])
-    with pytest.raises(ValueError, match=r'minus the mean of DIV2K.*but got \[-127.5'):
+    with pytest.raises(ValueError, match=r'minus the mean of DIV2K.*bias \[-127.5'):
         checkpoints.load(EDSR(), state)
+    state = golden.state_dict('edsr_base_x2')
+    state['add_mean.bias'] = state['add_mean.bias'].repeat(2)
+    network = EDSR()
+    before = network.conv_first.weight.clone()
+    with pytest.raises(ValueError, match=r'add_mean\.bias \[114\.4'):
+        checkpoints.load(network, state)
+    assert torch.equal(network.conv_first.weight, before)
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,13 @@ class Dialect:
         Raises:
             ValueError: when the stored mean is not DIV2K's.
         """
-        return stored_range(state) if self.reads_range else self.value_range
+        stored = stored_range(state)
+        if stored is None or stored == self.value_range or self.reads_range:
+            return stored or self.value_range
+        raise ValueError(
+            f'Expected the stored means to be of images in [0, {self.value_range:g}], '
+            f'but got those of [0, {stored:g}].'
+        )
 
 
 def _is_constant(key: str) -> bool:
@@ -99,26 +105,31 @@ def _rename(key: str, table: Table) -> str:
     return key
 
 
-def stored_range(state: State) -> float:
-    """255 or 1, read off the stored bias of the mean subtraction; 255 without one.
+def stored_range(state: State) -> float | None:
+    """255 or 1, read off the stored means; None without them.
 
     Raises:
-        ValueError: when it is another mean than DIV2K's.
+        ValueError: when they are other means than DIV2K's.
     """
-    bias = state.get('sub_mean.bias')
-    if bias is None:
-        return 255.0
     mean = torch.tensor(DIV2K_MEAN, dtype=torch.float64)
+    signs = {'sub_mean.bias': -1, 'add_mean.bias': 1}
+    stored = {key: state[key].double() for key in signs if key in state}
+    if not stored:
+        return None
     for value_range in (1.0, 255.0):
-        expected = -value_range * mean
-        if bias.shape == mean.shape and torch.allclose(
-            bias.double(), expected, rtol=1e-4, atol=0
+        if all(
+            value.shape == mean.shape
+            and torch.allclose(
+                value, signs[key] * value_range * mean, rtol=1e-4, atol=0
+            )
+            for key, value in stored.items()
         ):
             return value_range
+    shown = ', '.join(f'{key} {value.tolist()}' for key, value in stored.items())
     raise ValueError(
         f'Expected the stored `sub_mean.bias` to be minus the mean of DIV2K '
-        f'{DIV2K_MEAN} times 1 or 255, but got {bias.tolist()}. Networks of another '
-        f'mean cannot be converted.'
+        f'{DIV2K_MEAN} times 1 or 255, and `add_mean.bias` the opposite, but got '
+        f'{shown}. Networks of another mean cannot be converted.'
     )
 
 

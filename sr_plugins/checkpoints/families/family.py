@@ -137,8 +137,9 @@ class Family:
 
         They equal ours in float32; in float64 they keep the rounding of the file.
         """
+        value_range = stored_range(state)
         return {
-            buffer: state[key].double().abs().view(1, -1, 1, 1) / stored_range(state)
+            buffer: state[key].double().abs().view(1, -1, 1, 1) / value_range
             for buffer, key in self.means.items()
             if key in state
         }
