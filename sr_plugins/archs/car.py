@@ -147,11 +147,17 @@ class KGN(nn.Module):
         mid_channels: width of the body, even; half of it before, twice after it.
         num_blocks: residual blocks of the body.
 
+    Attributes:
+        receptive_field: HR pixels that squares of `alignment` pixels depend on, beyond
+            their own to each side.
+        alignment: pixels are seen in squares of 8, counted from the image's corner.
+
     Raises:
         ValueError: on another scale, or an odd width.
     """
 
     takes_hr = True
+    alignment = _MULTIPLE
 
     def __init__(
         self,
@@ -169,6 +175,10 @@ class KGN(nn.Module):
             )
         self.scale = scale
         self.in_channels = in_channels
+        # Heads and the end of a trunk see 3 LR pixels, its body 3 of the smallest ones,
+        # blocks 2 each of twice those, and the first layer 2 of the image's.
+        self.receptive_field = -(-3 * scale // _MULTIPLE) * _MULTIPLE
+        self.receptive_field += 3 * _MULTIPLE + 2 * num_blocks * _MULTIPLE // 2 + 2
         half, wide, num_taps = mid_channels // 2, mid_channels * 2, (3 * scale + 1) ** 2
         self.register_buffer('in_mean', image_mean(in_channels), persistent=False)
         self.conv_first = nn.Conv2d(

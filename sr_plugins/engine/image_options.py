@@ -40,11 +40,14 @@ def set_image_options(
     if cfg.model['type'] == 'BaseEditModel':
         # It takes whole images only, and is what many configs name.
         cfg.model['type'] = 'sr_plugins.SRModel'
-    if cfg.model['type'] not in ('sr_plugins.SRModel', 'sr_plugins.MultiScaleModel'):
+    heeding = ['sr_plugins.SRModel', 'sr_plugins.MultiScaleModel']
+    if 'chop' not in options:
+        heeding.append('sr_plugins.CARModel')
+    if cfg.model['type'] not in heeding:
         name = next(iter(options)).replace('_', '-')
         raise ValueError(
             f'Expected `--{name}` for a model that enlarges LR images, but got '
-            f'{cfg.model["type"]}, which takes whole images as they are. Leave it out.'
+            f'{cfg.model["type"]}, which does not. Leave it out.'
         )
     test_cfg = {**test_cfg, **options}
     if len({'chop', 'tile'} & set(options)) == 1:

@@ -24,7 +24,7 @@ class Description:
         part: 'upscale', or 'downscale' for that half of CAR.
         scale: factor of the sides.
         channels: of the images.
-        receptive_field: LR pixels that it sees beyond a pixel, None for all.
+        receptive_field: pixels of the input that it sees beyond one, None for all.
         alignment: of what the first pixel of a tile has to be a multiple.
         interface: how it takes and gives images.
         precision: 'float32', or 'int8' for a quantised one.

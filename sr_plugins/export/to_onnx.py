@@ -4,7 +4,7 @@ import copy
 import json
 import tempfile
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -161,8 +161,11 @@ def _parts(
     )
     if not is_car:
         return [(None, network, upscale)]
-    downscale = Description(
-        name, 'downscale', network.scale, channels, interface=interface
+    downscale = replace(
+        upscale,
+        part='downscale',
+        receptive_field=network.downscaler.receptive_field,
+        alignment=network.downscaler.alignment,
     )
     return [
         ('downscale', _Downscale(network), downscale),

@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from ..models import Tiling, downscale
 from ..preparation import imresize
 from .photographs import Photograph
 from .upscaler import Upscaler, apply, load_network, options_of
@@ -31,20 +32,42 @@ class Rescaler:
             `scale` times those sides; in `modes` what of it is there, if not all. It is
             moved to `device` and put into evaluation mode.
         device: where to run; None takes the GPU when there is one.
+        tile: arguments of `Tiling`, to go through images in tiles both ways, in pixels
+            of what goes in.
+        self_ensemble: as of Upscaler, when enlarging.
+        amp: as of Upscaler, when enlarging.
+        compile_network: as of Upscaler, when enlarging.
 
     Raises:
-        ValueError: when there is no such device, or the network does not downscale.
+        ValueError: when there is no such device, the network does not downscale, or
+            tiles are smaller than what it sees.
     """
 
     def __init__(
-        self, network: nn.Module, device: str | torch.device | None = None
+        self,
+        network: nn.Module,
+        device: str | torch.device | None = None,
+        tile: Mapping[str, Any] | None = None,
+        self_ensemble: bool = False,
+        amp: Literal['bf16'] | None = None,
+        compile_network: bool = False,
     ) -> None:
         if not hasattr(network, 'downscale'):
             raise ValueError(
                 f'Expected `network` to downscale, such as CAR, but got '
                 f'{type(network).__name__}. Use Upscaler.'
             )
-        self._enlarge = Upscaler(network.upscaler, device)
+        self._enlarge = Upscaler(
+            network.upscaler,
+            device,
+            tile=tile,
+            self_ensemble=self_ensemble,
+            amp=amp,
+            compile_network=compile_network,
+        )
+        self._tile = tile
+        if tile is not None and hasattr(network, 'downscaler'):
+            Tiling(**tile).overlap_of(network.downscaler)  # raises early
         self.device = self._enlarge.device
         self.network = network.to(self.device).eval()
         self.scale: int = network.scale
@@ -57,7 +80,7 @@ class Rescaler:
         device: str | torch.device | None = None,
     ) -> 'Rescaler':
         """Build the network of a config and load its weights, as Upscaler does."""
-        return cls(load_network(cfg, checkpoint), device)
+        return cls(load_network(cfg, checkpoint), device, **options_of(cfg))
 
     def __call__(self, photograph: Photograph) -> Photograph:
         """Downscale and enlarge: the reconstruction, of the size it had, in 8 bits."""
@@ -71,7 +94,11 @@ class Rescaler:
         Raises:
             MemoryError: when the image is too large for the device.
         """
-        rgb = apply(self.network.downscale, photograph.rgb, self.device)
+        rgb = apply(
+            lambda x: downscale(self.network, x, self._tile),
+            photograph.rgb,
+            self.device,
+        )
         if photograph.is_grey:
             rgb = np.repeat(rgb.mean(axis=2, keepdims=True), 3, axis=2)
         alpha = photograph.alpha
@@ -128,25 +155,22 @@ def make_scaler(
 
     Raises:
         ValueError: when there is no such device, or a network that downscales is to
-            go through images in other ways than by itself.
+            go through images in quarters.
     """
     options = {
-        'chop': chop,
         'tile': tile,
         'self_ensemble': self_ensemble,
         'amp': amp,
         'compile_network': compile_network,
     }
     if not hasattr(network, 'downscale'):
-        return Upscaler(network, device, **options)
-    options = {name: value for name, value in options.items() if value}
-    if options:
+        return Upscaler(network, device, chop, **options)
+    if chop is not None:
         raise ValueError(
-            f'Expected no {", ".join(f"`{name}`" for name in options)} for '
-            f'{type(network).__name__}, which takes whole images as they are, but got '
-            f'{options}.'
+            f'Expected no `chop` for {type(network).__name__}, which also downscales, '
+            f'but got {chop}. Take `tile`.'
         )
-    return Rescaler(network, device)
+    return Rescaler(network, device, **options)
 
 
 def scaler_from_config(

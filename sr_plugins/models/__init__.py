@@ -2,6 +2,7 @@
 
 from .car_model import CARModel
 from .chop import chop_forward
+from .downscaling import downscale
 from .image_forward import ImageForward, arrange_weights
 from .multi_scale_model import MultiScaleModel
 from .sr_model import SRModel, image_options
@@ -15,5 +16,6 @@ __all__ = [
     'Tiling',
     'arrange_weights',
     'chop_forward',
+    'downscale',
     'image_options',
 ]

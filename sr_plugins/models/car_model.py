@@ -2,11 +2,15 @@
 
 from typing import Any
 
+import torch
 from mmagic.models import BaseEditModel
 from mmagic.structures import DataSample
 from torch import Tensor
 
 from ..registry import MODELS
+from .downscaling import downscale
+from .image_forward import ImageForward
+from .sr_model import image_options
 
 
 @MODELS.register_module()
@@ -23,7 +27,8 @@ class CARModel(BaseEditModel):
         offset_loss: config of the loss on displaced taps, or None for none.
         tv_loss: config of the loss on changing offsets, or None for none.
         train_cfg: as BaseEditModel.
-        test_cfg: as BaseEditModel.
+        test_cfg: may have options of `ImageForward` but `chop`: `tile` for both ways,
+            the others for the way back.
         init_cfg: as BaseEditModel.
         data_preprocessor: as BaseEditModel.
     """
@@ -69,8 +74,15 @@ class CARModel(BaseEditModel):
             A sample with `pred_img`, of the size of `inputs`, and `lr_img`, the 8-bit
             image between, both in [0, 255].
         """
-        lr = self.generator.downscale(inputs)
-        output = self.generator.upscale(lr)[..., : inputs.shape[2], : inputs.shape[3]]
+        options = image_options(self.test_cfg)
+        lr = downscale(self.generator, inputs, options.get('tile'))
+        if options:
+            forward = ImageForward(self.generator.upscaler, **options)
+            output = forward(lr.cpu().numpy(), lr.device)
+            output = torch.from_numpy(output).to(lr.device)
+        else:
+            output = self.generator.upscale(lr)
+        output = output[..., : inputs.shape[2], : inputs.shape[3]]
         lr, output = (
             self.data_preprocessor.destruct(image, data_samples).cpu()
             for image in (lr, output)

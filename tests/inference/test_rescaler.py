@@ -169,8 +169,29 @@ def test_networks_of_the_other_kind(car, tmp_path):
     assert isinstance(make_scaler(edsr, 'cpu'), Upscaler)
     with pytest.raises(ValueError, match=r"no `chop` for CAR, .* \{'shave': 3\}"):
         make_scaler(car(), 'cpu', {'shave': 3})
-    with pytest.raises(ValueError, match='no `tile`, `self_ensemble` for CAR'):
-        make_scaler(car(), 'cpu', tile={'size': 9}, self_ensemble=True)
+    with pytest.raises(ValueError, match='overlap of KGN, 42, but got 20'):
+        make_scaler(car(), 'cpu', tile={'size': 20})
+
+
+def test_tiles_and_poses(car):
+    """Down in tiles, up in tiles and eight poses; files are complete all the same."""
+    original = photograph(image(101, 130, 3))
+    network = car()
+    whole = Rescaler(network, 'cpu')
+    small, back = whole.downscale(original), whole(original)
+    tiled = Rescaler(network, 'cpu', tile={'size': 44})
+    steps = 255 * np.abs(tiled.downscale(original).rgb - small.rgb)
+    assert steps.max() < 1.01
+    assert (steps > 0.5).mean() < 1e-3
+    np.testing.assert_allclose(tiled.upscale(small).rgb, back.rgb, atol=1e-5)
+    options = {'tile': {'size': 44}, 'self_ensemble': True}
+    posed = make_scaler(network, 'cpu', **options).upscale(small).rgb
+    exact = Upscaler(network.upscaler, 'cpu', self_ensemble=True)(small).rgb
+    np.testing.assert_allclose(posed, exact[:101, :130], atol=1e-5)
+    assert np.abs(posed - back.rgb).max() > 1e-3
+    coarse = make_scaler(network, 'cpu', amp='bf16')
+    np.testing.assert_array_equal(coarse.downscale(original).rgb, small.rgb)
+    assert 1e-4 < np.abs(coarse.upscale(small).rgb - back.rgb).max() < 2e-2
 
 
 def test_steps(car, tmp_path):
