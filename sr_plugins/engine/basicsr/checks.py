@@ -5,6 +5,8 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
+from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR
 from basicsr.utils.registry import (
     ARCH_REGISTRY,
     DATASET_REGISTRY,
@@ -16,6 +18,12 @@ from basicsr.utils.registry import (
 
 # `Registry.get` tries a name with this, too.
 _SUFFIX = '_basicsr'
+_OPTIMIZERS = {'Adam': torch.optim.Adam}
+_SCHEDULERS = {
+    'MultiStepLR': MultiStepRestartLR,
+    'MultiStepRestartLR': MultiStepRestartLR,
+    'CosineAnnealingRestartLR': CosineAnnealingRestartLR,
+}
 _PAIRED = ('PairedImageDataset', 'DIV2KLMDBDataset')
 _PAIRED_ENTRIES = ('scale', 'dataroot_gt', 'dataroot_lq')
 _SHOWN = 12
@@ -42,6 +50,7 @@ def check_types(options: Mapping[str, Any]) -> None:
         for key, entry in options['train'].items():
             if key.endswith('_opt') and entry:
                 _check_arguments(LOSS_REGISTRY, f'train.{key}', entry)
+        _check_schedule(options['train'])
     for key, entry in ((options['val'] or {}).get('metrics') or {}).items():
         key = f'val.metrics.{key}'
         _known(METRIC_REGISTRY, f'{key}.type', _type(key, entry))
@@ -69,10 +78,14 @@ def _type(key: str, entry: Any) -> str:
 
 
 def _check_arguments(registry: Registry, key: str, entry: Any) -> None:
-    kind = _known(registry, f'{key}.type', _type(key, entry))
+    _bind(_known(registry, f'{key}.type', _type(key, entry)), key, entry)
+
+
+def _bind(kind: Any, key: str, entry: Mapping[str, Any], *given: Any) -> None:
+    """Raise unless `kind` takes what `entry` has besides its type, after `given`."""
     arguments = {name: value for name, value in entry.items() if name != 'type'}
     try:
-        inspect.signature(kind).bind(**arguments)
+        inspect.signature(kind).bind(*given, **arguments)
     except TypeError as error:
         raise ValueError(
             f'Expected `{key}` to have arguments of {entry["type"]}, but got {error}. '
@@ -86,6 +99,29 @@ def _parameters(kind: Any) -> Iterator[str]:
             name
             if parameter.default is parameter.empty
             else f'{name}={parameter.default!r}'
+        )
+
+
+def _check_schedule(train: Mapping[str, Any]) -> None:
+    """Of optimisers and schedulers BasicSR has a few, and no registry."""
+    entries = {key: entry for key, entry in train.items() if key.startswith('optim_')}
+    for key, entry, kinds in (
+        *((f'train.{key}', entry, _OPTIMIZERS) for key, entry in entries.items()),
+        ('train.scheduler', train['scheduler'], _SCHEDULERS),
+    ):
+        name = _type(key, entry)
+        if name not in kinds:
+            raise ValueError(
+                f'Expected `{key}.type` to be one of {", ".join(kinds)}, which BasicSR '
+                f'has, but got {name!r}.'
+            )
+        _bind(kinds[name], key, entry, None)
+    periods = train['scheduler'].get('periods')
+    # The rate of the first iteration is that of no step yet.
+    if periods is not None and sum(periods) < train['total_iter'] - 1:
+        raise ValueError(
+            f'Expected `train.scheduler.periods` to last for `train.total_iter`, but '
+            f'got {periods} for {train["total_iter"]}. Set both.'
         )
 
 

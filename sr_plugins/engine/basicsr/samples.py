@@ -42,7 +42,7 @@ class Order(EnlargedSampler):
     ) -> None:
         super().__init__(dataset, num_replicas, rank, ratio)
         self.seed = seed
-        self.first, self.last = 0, None
+        self.first, self.last, self.per_epoch = 0, None, self.num_samples
 
     def cut(self, start: int, stop: int, batch_size: int) -> None:
         """Give the samples of iterations `start` to `stop` only, counted from 0."""
@@ -83,11 +83,25 @@ class Samples(Dataset):
         """The sample, random choices drawn as its index says (`SeededIndex`)."""
         try:
             with seeded(index):
-                return self.dataset[index]
+                sample = self.dataset[index]
+            self._require_pair(sample)
+            return sample
         except ValueError as error:
             paths = getattr(self.dataset, 'paths', None)
             where = f' The images are {paths[index]}.' if paths else ''
             raise ValueError(f'{error}{where}') from error
+
+    def _require_pair(self, sample: dict) -> None:
+        """Metrics would end in an assertion."""
+        lq, gt, scale = (sample.get('lq'), sample.get('gt'), self.opt.get('scale'))
+        if scale is None or lq is None or gt is None or lq.dim() != 3:
+            return
+        sides = tuple(side * scale for side in lq.shape[1:])
+        if tuple(gt.shape[1:]) != sides:
+            raise ValueError(
+                f'Expected an HR image {scale} times as large as its LR image, but got '
+                f'{tuple(gt.shape[1:])} for {tuple(lq.shape[1:])} (height, width).'
+            )
 
 
 def pair_folders(

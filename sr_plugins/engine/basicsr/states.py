@@ -77,6 +77,22 @@ def read_state(path: str | Path) -> dict[str, Any]:
     return state
 
 
+def require_schedule(state: Mapping[str, Any], total: int) -> None:
+    """Raise unless the schedule in a state, which is the one that counts, lasts.
+
+    Raises:
+        ValueError: when a cosine of it ends before iteration `total`.
+    """
+    for scheduler in state['schedulers']:
+        periods = scheduler.get('cumulative_period', [total])
+        if periods[-1] < total - 1:
+            raise ValueError(
+                f'Expected a schedule for {total} iterations, but that of the training '
+                f'to resume ends after {periods[-1]}. Set `train.total_iter` to that, '
+                f'or start anew from its weights with `--init-from`.'
+            )
+
+
 def point_to_networks(options: dict[str, Any], path: Path, step: int) -> None:
     """Let BasicSR load, at first, the networks that belong to the state at `path`."""
     paths = options['path']

@@ -52,7 +52,8 @@ def train(tiny_data, tmp_path):
 def trained(tiny_data, tmp_path_factory):
     """Six iterations without a stop, to be copied or looked at."""
     folder = tmp_path_factory.mktemp('trained') / 'run'
-    return train_tiny(folder, data_root=str(tiny_data))
+    options = {'logger.use_tb_logger': True}
+    return train_tiny(folder, options, data_root=str(tiny_data))
 
 
 @pytest.fixture

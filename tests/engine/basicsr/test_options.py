@@ -134,6 +134,15 @@ def test_what_is_no_options_file(tmp_path, text, message):
         read_options(written(tmp_path, text))
 
 
+def test_a_cosine_that_ends_early():
+    with pytest.raises(
+        ValueError, match=r'last for `train\.total_iter`.*\[1000\] for 1'
+    ):
+        check_types(
+            completed('demo_edsr_x2.yml', cfg_options={'train.total_iter': 1002})
+        )
+
+
 def test_no_file(tmp_path):
     with pytest.raises(FileNotFoundError, match='Expected an options file, but there'):
         read_options(tmp_path / 'none.yml')
@@ -168,6 +177,17 @@ def test_numbers_without_a_point(tmp_path):
             {'datasets.train.dataroot_lq': None},
             r'`datasets\.train` to have dataroot_lq',
         ),
+        (
+            {'train.optim_g.type': 'SGD'},
+            r"`train\.optim_g\.type` to be one of Adam.*'SGD'",
+        ),
+        (
+            {'train.optim_g.beta': 0.9},
+            r"`train\.optim_g`.*argument 'beta'.*weight_decay",
+        ),
+        ({'train.scheduler.type': 'StepLR'}, r"MultiStepLR, .*but got 'StepLR'"),
+        ({'train.scheduler.milestone': [1]}, r"`train\.scheduler`.*'milestone'"),
+        ({'val': [1]}, r'`val` to be a mapping, but got \[1\]'),
         ({'datasets.train.gt_size': 97}, r'multiple of the scale, but got 97 for x2'),
     ],
 )

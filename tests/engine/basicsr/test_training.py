@@ -112,6 +112,10 @@ def test_resumed_equals_uninterrupted(train, trained, monkeypatch):
     )
 
 
+def test_curves_for_tensorboard(trained):
+    assert list(trained.glob('tb_logger/demo_edsr_x2/events.out.tfevents.*'))
+
+
 def test_samples_do_not_depend_on_loader_processes(train, trained):
     folder = train({'datasets.train.num_worker_per_gpu': 2})
     assert_same(contents(trained, 6)[0], contents(folder, 6)[0])
@@ -162,6 +166,13 @@ def test_resume_from_a_file(train, trained):
     folder = train(resume=str(trained / 'training_states' / '4.state'))
     assert_same(contents(trained, 6)[0], contents(folder, 6)[0])
     assert 'iter: 4.' in log_of(folder)
+
+
+def test_a_schedule_that_ends_early(train, copied):
+    """That of the state counts."""
+    longer = {'train.total_iter': 2000, 'train.scheduler.periods': [2000]}
+    with pytest.raises(ValueError, match='resume ends after 1000'):
+        train(longer, resume=True)
 
 
 def test_nothing_to_resume_from(train, copied, tmp_path):
@@ -254,8 +265,19 @@ def test_images_of_wrong_sizes(train, broken):
     root, image = broken
     with pytest.raises(ValueError, match=r'at least `gt_size` pixels.*96 x 100 for 98'):
         train({'datasets.train.lr_patch_size': 49}, data_root=str(root))
-    Image.fromarray(np.zeros((60, 60, 3), np.uint8)).save(image)
+    small = Image.fromarray(np.zeros((60, 60, 3), np.uint8))
+    small.save(image)
     with pytest.raises(ValueError, match=r'1 / 2 of the HR image.*48 x 50 for 60 x 60'):
+        train(data_root=str(root))
+
+
+def test_validation_images_of_wrong_sizes(train, broken):
+    root, _ = broken
+    image = root / 'DIV2K/DIV2K_valid_HR/0802.png'
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(image)
+    with pytest.raises(
+        ValueError, match=r'(?s)2 times as large.*\(40, 40\).*0802\.png'
+    ):
         train(data_root=str(root))
 
 

@@ -1,11 +1,5 @@
-"""BasicSR's own pipelines, with their edges replaced while they run.
+"""BasicSR's own training."""
 
-What the pipelines do stays BasicSR's: models, losses, optimiser, schedule, order of the
-images, validation, logs. Replaced is where they meet the world: the command line,
-folders, files, devices and random numbers.
-"""
-
-import atexit
 import functools
 import logging
 import math
@@ -16,35 +10,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import basicsr.data.paired_image_dataset
-import basicsr.test
 import basicsr.train
-import cv2
 import yaml
 from basicsr.models.base_model import BaseModel
-from basicsr.utils import get_root_logger, set_random_seed
-from basicsr.utils.dist_util import get_dist_info
-from basicsr.utils.logger import initialized_logger
-from mmengine.dist import (
-    broadcast_object_list,
-    init_dist,
-    is_distributed,
-    is_main_process,
-)
-from torch import multiprocessing
+from basicsr.utils import get_root_logger
+from mmengine.dist import broadcast_object_list, is_main_process
 
 import sr_plugins.basicsr_plugin  # noqa: F401  (registers)
 
 from ...fileio import remove_leftovers, write_text
-from ..launch import leave_group, require_writable
-from ..results import write_results
-from . import samples, states, weights
+from ..launch import require_writable
+from . import samples, states
 from .checks import check_types
-from .options import complete, read_options
-from .replaced import replaced
-
-# Others wait while one process validates, for which they may need hours.
-_TIMEOUT_SECONDS = 24 * 60 * 60
+from .completion import complete
+from .edges import build_dataset, edges, join_group, replaced
+from .options import read_options
 
 
 def run_training(
@@ -91,148 +71,14 @@ def run_training(
     options = complete(given, config.stem, folder, is_train=True)
     check_types(options)
     require_writable(str(folder))
-    _join_group(options, launcher)
+    join_group(options, launcher)
     run = _Training(options, given, config, resume)
-    with _edges(), run.edges():
+    with edges(), run.edges():
         try:
             basicsr.train.train_pipeline(str(folder))
         except KeyboardInterrupt:
             run.say_how_to_go_on()
             raise
-
-
-def run_test(
-    config: str | Path,
-    checkpoint: str,
-    out: str | Path,
-    *,
-    data_root: str | None = None,
-    datasets: 'list[str] | None' = None,
-    save_images: bool = False,
-    launcher: str = 'none',
-    cfg_options: Mapping[str, Any] | None = None,
-) -> str | None:
-    """Run `basicsr.test.test_pipeline`.
-
-    Args:
-        config: an options file. Sets `test` and `test_...` of its `datasets` are
-            tested; where it has none, all those that are present below its data root.
-        checkpoint: weights; for networks of sr_plugins, of any dialect.
-        out: for results.
-        data_root: see `read_options`.
-        datasets: names of sets; None takes all.
-        save_images: write outputs to `<out>/visualization`.
-        launcher: as for `run_training`. BasicSR tests on one process.
-        cfg_options: see `read_options`.
-
-    Returns:
-        The table of results, on the main process.
-
-    Raises:
-        FileNotFoundError: when the checkpoint or a set is missing.
-        OSError: when the folder cannot be written.
-        ValueError: on wrong options, weights or images.
-    """
-    config = Path(config)
-    given = read_options(config, data_root=data_root, cfg_options=cfg_options)
-    given['path'] = {
-        **(given.get('path') or {}),
-        'pretrain_network_g': str(checkpoint),
-        'param_key_g': 'params_ema',
-    }
-    options = complete(given, config.stem, out, is_train=False, datasets=datasets)
-    options['val']['save_img'] = options['val']['save_img'] or save_images
-    check_types(options)
-    require_writable(str(out))
-    _join_group(options, launcher)
-    results: dict[str, dict] = {}
-    with (
-        _edges(),
-        replaced(
-            basicsr.test,
-            parse_options=lambda root_path, is_train: (options, None),
-            make_exp_dirs=lambda opt: None,
-            build_dataset=_build_dataset,
-        ),
-        replaced(BaseModel, validation=functools.partialmethod(_validate, results)),
-    ):
-        basicsr.test.test_pipeline(str(out))
-    if is_main_process():
-        details = {'config': str(config), 'checkpoint': str(checkpoint)}
-        return write_results(results, out, config.stem, **details)
-    return None
-
-
-def _join_group(options: dict[str, Any], launcher: str) -> None:
-    """Be one of several processes, if so launched, and seed this one."""
-    if launcher != 'none':
-        # As mmengine's Runner does. Loader processes must have the edges, too.
-        multiprocessing.set_start_method('fork', force=True)
-        if not is_distributed():
-            backend = 'nccl' if options['num_gpu'] else 'gloo'
-            init_dist(launcher, backend, timeout=_TIMEOUT_SECONDS)
-            atexit.register(leave_group)
-        options['dist'] = True
-    options['rank'], options['world_size'] = get_dist_info()
-    set_random_seed(options['manual_seed'] + options['rank'])
-
-
-@contextmanager
-def _edges() -> Iterator[None]:
-    """What training and testing have in common."""
-    threads = cv2.getNumThreads()
-    try:
-        # Loader processes are forked, and OpenCV's threads do not survive that.
-        cv2.setNumThreads(0)
-        with (
-            replaced(
-                basicsr.data.paired_image_dataset,
-                paired_paths_from_folder=samples.pair_folders,
-                paired_random_crop=samples.crop_pair,
-                imfrombytes=samples.decode,
-            ),
-            replaced(
-                BaseModel,
-                load_network=weights.load_network,
-                model_to_device=weights.model_to_device,
-                save_network=weights.save_network,
-                save_training_state=weights.save_training_state,
-            ),
-        ):
-            yield
-    finally:
-        cv2.setNumThreads(threads)
-        _close_log()
-
-
-def _close_log() -> None:
-    """Else a second run of this process would write into the log of the first."""
-    initialized_logger.pop('basicsr', None)
-    logger = logging.getLogger('basicsr')
-    for handler in list(logger.handlers):
-        handler.close()
-        logger.removeHandler(handler)
-
-
-_stock_build_dataset = basicsr.train.build_dataset
-
-
-def _build_dataset(options: Mapping[str, Any]) -> samples.Samples:
-    return samples.Samples(_stock_build_dataset(options), options.get('indices'))
-
-
-_stock_validation = BaseModel.validation
-
-
-def _validate(
-    model: BaseModel, results: dict[str, dict], loader: Any, *args: Any, **kwargs: Any
-) -> None:
-    """BasicSR's validation, which keeps the means in `results`."""
-    _stock_validation(model, loader, *args, **kwargs)
-    metrics = dict(getattr(model, 'metric_results', {}))
-    paths = getattr(loader.dataset.dataset, 'paths', [])
-    images = [{'name': Path(pair['gt_path']).stem} for pair in paths]
-    results[loader.dataset.opt['name']] = {'metrics': metrics, 'images': images}
 
 
 class _Training:
@@ -269,7 +115,7 @@ class _Training:
             load_resume_state=self.load_resume_state,
             make_exp_dirs=lambda opt: None,
             copy_opt_file=self.copy_options,
-            build_dataset=_build_dataset,
+            build_dataset=build_dataset,
             EnlargedSampler=order,
             create_train_val_dataloader=self.create_loaders,
             build_model=self.build_model,
@@ -297,6 +143,7 @@ class _Training:
         broadcast_object_list(choice)
         path = Path(choice[0])
         self.state = states.read_state(path)
+        states.require_schedule(self.state, options['train']['total_iter'])
         states.point_to_networks(options, path, self.state['iter'])
         return self.state
 
