@@ -59,18 +59,17 @@ def ours(network):
 
 
 @pytest.mark.parametrize(
-    ('make', 'id_', 'scale', 'tags'),
+    ('make', 'ending', 'id_', 'scale', 'tags'),
     [
-        (basicsr, 'EDSR', 4, ['8nf', '3nb']),
-        (mmagic, 'EDSR', 3, ['8nf', '3nb']),
-        (lambda: ours(EDSR(2, **TINY)), 'EDSR', 2, ['8nf', '3nb']),
-        (lambda: ours(MDSR((3, 4), **TINY)), 'MDSR', 3, ['8nf', '3nb']),
-        (lambda: ours(CSNLN(3, 3, 8, 2)), 'CSNLN', 3, ['8nf', '2nr']),
-        (lambda: ours(ESRN(CODES, 3, mid_channels=16)), 'ESRN', 3, ['16nf']),
+        (basicsr, 'pth', 'EDSR', 4, ['8nf', '3nb']),
+        (mmagic, 'pth', 'EDSR', 3, ['8nf', '3nb']),
+        (lambda: ours(EDSR(2, **TINY)), 'pt', 'EDSR', 2, ['8nf', '3nb']),
+        (lambda: ours(MDSR((3, 4), **TINY)), 'pth', 'MDSR', 3, ['8nf', '3nb']),
+        (lambda: ours(CSNLN(3, 3, 8, 2)), 'pt', 'CSNLN', 3, ['8nf', '2nr']),
+        (lambda: ours(ESRN(CODES, 3, mid_channels=16)), 'pth', 'ESRN', 3, ['16nf']),
     ],
 )
-@pytest.mark.parametrize('ending', ['pth', 'pt'])
-def test_files(loader, make, id_, scale, tags, ending, tmp_path):
+def test_files(loader, make, ending, id_, scale, tags, tmp_path):
     """The images are those of the network that made the file."""
     torch.manual_seed(0)
     network, content = make()
