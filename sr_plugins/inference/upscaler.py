@@ -105,10 +105,12 @@ class Upscaler:
 
         Raises:
             MemoryError: when the image is too large for the device.
-            ValueError: when the network cannot be compiled.
+            ValueError: when the network cannot be compiled, or gives numbers that are
+                not finite.
         """
         with explained_errors(self.device, rgb):
             y = self._forward(rgb.transpose(2, 0, 1)[None], self.device)[0]
+        _require_finite(y)
         return y.clip(0, 1, out=y).transpose(1, 2, 0)
 
 
@@ -146,12 +148,24 @@ def apply(
 
     Raises:
         MemoryError: when the image is too large for the device.
+        ValueError: when the function gives numbers that are not finite.
     """
     # Contiguous: a convolution may round otherwise for pixels that lie otherwise.
     x = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None].to(device)
     with explained_errors(device, rgb):
-        y = function(x)[0].clamp(0, 1)
-    return y.permute(1, 2, 0).cpu().numpy()
+        y = function(x)[0].cpu().numpy()
+    _require_finite(y)
+    return y.clip(0, 1).transpose(1, 2, 0)
+
+
+def _require_finite(output: np.ndarray) -> None:
+    # Extremes are NaN where anything is, and take no copy as `isfinite` of all would.
+    if not np.isfinite([output.min(), output.max()]).all():
+        raise ValueError(
+            'Expected the network to give finite numbers, but got some that are '
+            'infinite or not a number: its training diverged, or its weights are '
+            'damaged. Use another checkpoint.'
+        )
 
 
 @contextmanager

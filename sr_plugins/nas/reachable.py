@@ -57,7 +57,8 @@ def reachable_params(space: 'SearchSpace', ceiling: int) -> list[int]:
     Returns:
         Sums in ascending order.
     """
-    grid = make_grid(space, max_steps=ceiling)
+    # No more steps than weights: sums are exact.
+    grid = make_grid(space, max_steps=max(ceiling, space.max_params))
     limit = min(grid.most, (ceiling - space.frame_params) // grid.unit)
     if limit < 0:
         return []

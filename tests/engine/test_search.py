@@ -190,6 +190,33 @@ def test_going_on_for_longer(search, tmp_path):
     assert 'in which 2 candidates are done' in log_of(runner)
 
 
+def test_files_that_a_kill_left_out_are_written(search, tmp_path):
+    """`search.json` comes first; the search that it holds is done."""
+    search(FEW)
+    names = ('best.json', 'evolution.png', 'pareto.png')
+    before = {name: (tmp_path / 'run' / name).read_bytes() for name in names}
+    for name in names:
+        (tmp_path / 'run' / name).unlink()
+    search(FEW, resume=True)
+    for name, content in before.items():
+        assert (tmp_path / 'run' / name).read_bytes() == content
+
+
+def test_candidates_have_one_thread(search, monkeypatch):
+    """With more, sums of gradients are rounded otherwise, and scores with them."""
+    forward, seen = ESRN.forward, set()
+
+    def watched(self, x):
+        seen.add(torch.get_num_threads())
+        return forward(self, x)
+
+    monkeypatch.setattr(ESRN, 'forward', watched)
+    torch.set_num_threads(2)
+    search({**FEW, f'{HOOK}policy.num_individual': 1})
+    assert seen == {1}
+    assert torch.get_num_threads() == 2
+
+
 def test_resuming_another_search(search):
     search(FEW)
     changes = {
@@ -255,6 +282,18 @@ def test_nothing_to_resume(search, tmp_path):
 def test_configs_that_cannot_work(search, options, error, words):
     with pytest.raises(error, match=words):
         search({**FEW, **options})
+
+
+def test_candidates_are_not_compiled(tiny_data, tmp_path):
+    cfg = load_config(
+        CONFIG,
+        work_dir=str(tmp_path / 'run'),
+        data_root=str(tiny_data),
+        compile_network=True,
+        cfg_options=TINY,
+    )
+    with pytest.raises(ValueError, match='a search without CompileHook'):
+        build_runner(cfg).train()
 
 
 def test_ceiling_of_latency(search, tmp_path, monkeypatch):

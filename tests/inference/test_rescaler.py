@@ -152,6 +152,16 @@ def test_size_of_another_image(car, size):
         scaler.upscale(small)
 
 
+@pytest.mark.parametrize('part', ['downscaler', 'upscaler'])
+def test_what_is_not_finite_is_no_image(car, part):
+    """Of the downscaler's maps the operator says so itself."""
+    network = car()
+    with torch.no_grad():
+        getattr(network, part).conv_first.weight[0, 0] = np.nan
+    with pytest.raises(ValueError, match='finite'):
+        Rescaler(network, 'cpu')(photograph(image(6, 8, 3)))
+
+
 def test_too_large_an_image(car):
     network = car()
     network.downscaler.forward = lambda x: x.new_empty(2**50)

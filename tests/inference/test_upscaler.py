@@ -58,6 +58,17 @@ def test_output_is_that_of_the_network(tiny, family, scale, size):
     assert np.abs(out.rgb - by_hand(other, rgb)).max() > 1e-2
 
 
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_no_image(tiny, value):
+    """It would be black, or white, without a word."""
+    network = tiny()[2]
+    with torch.no_grad():
+        network.conv_last.bias[1] = value
+    upscaler = Upscaler(network, 'cpu')
+    with pytest.raises(ValueError, match='to give finite numbers'):
+        upscaler(photograph(image(3, 4)))
+
+
 def test_the_rest_of_a_photograph_is_kept(tiny):
     upscaler = Upscaler(tiny()[2], 'cpu')
     full = photograph(image(4, 5), is_grey=True, bits=16, icc_profile=b'profile')

@@ -69,6 +69,14 @@ def test_reachable_weights_are_all_there_are():
     assert reachable_params(space, 100) == []
 
 
+def test_reachable_weights_are_exact_below_a_high_window():
+    """Odd widths, so that weights differ finely."""
+    odd = {'block_type': ('S',), 'type_prob': (1,), 'growth_rate': (5, 7), 'G0': 3}
+    space = SearchSpace(**{**TINY, **odd})
+    sums = sorted({int(space.params(n)) for n in networks(space)})
+    assert reachable_params(space, sums[40]) == sums[:41]
+
+
 @pytest.mark.parametrize('window', [(0, 10**6), (9_000, 9_200), (12_000, 20_000)])
 def test_least_multiply_adds(window):
     low, high = window

@@ -450,6 +450,18 @@ def test_images_that_fail_are_named(folder, infer):
         assert f'in/{name}.png' in line
 
 
+def test_weights_that_are_no_numbers(folder, infer):
+    network = build(folder / 'tiny.py')
+    with torch.no_grad():
+        network.conv_first.weight[0, 0, 0, 0] = torch.nan
+    write_checkpoint(folder / 'nan.pth', network)
+    code, printed, said = infer('in', '--out', 'out', checkpoint='nan.pth')
+    assert code == 1
+    assert not (folder / 'out').exists()
+    # Whether the file is refused or what comes of it.
+    assert 'finite' in said
+
+
 def test_image_that_vanishes_is_named(folder, infer, monkeypatch):
     paths = [folder / 'in' / f'{name}.png' for name in ('a', 'gone', 'c')]
     monkeypatch.setattr(inference, 'find_images', lambda pattern: paths)

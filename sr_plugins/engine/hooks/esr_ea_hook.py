@@ -86,6 +86,9 @@ class ESREAHook(Hook):
                 f'Resumed the search {self.resume_from}, in which {told} candidates '
                 f'are done.'
             )
+            # A kill may have come between two files; the folder may be a new one.
+            self._files.save(self.search, self._training)
+            self._draw()
 
     def ask(self, runner) -> list[Candidate]:
         """Candidates of the present generation that are not done; none at the end."""
@@ -191,7 +194,10 @@ class ESREAHook(Hook):
             f'{shown or "all failed"}.'
         )
         self._add_scalars(runner, 'generation', values, number)
-        if self.search.best is not None:
+        self._draw()
+
+    def _draw(self) -> None:
+        if self.search.best is not None and self.search.elites:
             self._files.draw(self.search, self.metric)
 
     def _seconds_left(self) -> float:

@@ -12,6 +12,7 @@ from torch.utils.data import SequentialSampler
 from ...datasets import ResumableSampler
 from ...nas import Candidate
 from ...registry import LOOPS
+from ..hooks.compile_hook import CompileHook
 from ..hooks.esr_ea_hook import ESREAHook
 from ..search import CandidateTraining, Evaluation, WorkQueue
 
@@ -38,8 +39,8 @@ class EvolutionSearchLoop(BaseLoop):
         fitness: the metric of `val_evaluator` that decides, greater is better.
 
     Raises:
-        ValueError: when there is not one `ESREAHook`, or no validation, or on lengths
-            below 1.
+        ValueError: when there is not one `ESREAHook`, a `CompileHook` or no validation,
+            or on lengths below 1.
         TypeError: on another sampler.
     """
 
@@ -63,6 +64,11 @@ class EvolutionSearchLoop(BaseLoop):
             raise ValueError(
                 f'Expected `custom_hooks` to have one sr_plugins.ESREAHook, which says '
                 f'what to search for, but got {len(hooks)}.'
+            )
+        if any(isinstance(hook, CompileHook) for hook in runner.hooks):
+            raise ValueError(
+                'Expected a search without CompileHook (`--compile`), since it does '
+                'not compile candidates, but got one.'
             )
         sampler = self.dataloader.sampler
         if not isinstance(sampler, ResumableSampler):

@@ -3,7 +3,8 @@
 import copy
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -47,7 +48,8 @@ class CandidateTraining:
 
     Everything random starts anew from `seed`, and data loaders know nothing of other
     processes: a score depends on network and seed only. All networks see the same
-    samples in the same order, so that what differs is the networks.
+    samples in the same order, so that what differs is the networks. On a CPU one thread
+    trains, since sums are rounded otherwise with another number of them.
 
     Args:
         cfg: of the search, whose `model`, `optim_wrapper` and `param_scheduler` are
@@ -100,7 +102,8 @@ class CandidateTraining:
         """
         start, error, metrics = time.monotonic(), None, {}
         try:
-            metrics = self._train_and_validate(codes, between)
+            with _one_thread():
+                metrics = self._train_and_validate(codes, between)
         except DivergedError as diverged:
             error = str(diverged)
         except (MemoryError, RuntimeError) as failure:
@@ -185,6 +188,16 @@ class CandidateTraining:
                 f'`val_evaluator`, but got {self.fitness!r}.'
             )
         return values
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

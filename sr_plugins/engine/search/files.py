@@ -180,7 +180,9 @@ def _draw_pareto(path: Path, search: ESREA, metric: str) -> None:
         axes.grid(alpha=0.3)
         axes.legend()
     figure.axes[0].set_ylabel(f'{metric} (dB)')
-    figure.colorbar(points, ax=figure.axes, label='generation')
+    bar = figure.colorbar(points, ax=figure.axes, label='generation')
+    bar.locator.set_params(integer=True)
+    bar.update_ticks()
     _save(figure, path)
 
 
