@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'configs' / 'demo_esrn_search_x2.py'
@@ -41,15 +42,50 @@ _PROCESSES.set_forkserver_preload(
     ]
 )
 _CODE = """
-import os, runpy, sys
+import itertools, os, pkgutil, runpy, signal, sys
 os.environ.update({environment!r})
 os.dup2(os.open({log!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1)
 os.dup2(1, 2)
 import torch
 torch.set_num_threads(1)
+def kill_in(place, name, call, after):
+    owner, calls = pkgutil.resolve_name(place), itertools.count(1)
+    function = getattr(owner, name)
+
+    def deadly(*args, **kwargs):
+        dies = next(calls) == call
+        if dies and not after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = function(*args, **kwargs)
+        if dies:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, name, deadly)
+
+if {death!r}:
+    kill_in(*{death!r})
 sys.argv = ['train.py', *{arguments!r}]
 runpy.run_path({tool!r}, run_name='__main__')
 """
+
+
+class Death(NamedTuple):
+    """When a process is to kill itself with SIGKILL: in some call of a function.
+
+    From outside it would be a race, which a test loses now and then on a busy machine.
+
+    Attributes:
+        place: a module, or a class as `module:Class`.
+        name: of the function in it.
+        call: which one, from 1.
+        after: when the function has done its work, rather than before.
+    """
+
+    place: str
+    name: str
+    call: int
+    after: bool = False
 
 
 def arguments(data_root, work_dir, *more, **options):
@@ -71,8 +107,11 @@ def free_port():
         return free.getsockname()[1]
 
 
-def start(data_root, work_dir, *more, ranks=1):
-    """Start `tools/train.py` in one or several processes, as torchrun does."""
+def start(data_root, work_dir, *more, ranks=1, death=None):
+    """Start `tools/train.py` in one or several processes, as torchrun does.
+
+    The last one may have a death before it.
+    """
     environment = {'OMP_NUM_THREADS': '1'}
     if ranks > 1:
         more = (*more, '--launcher', 'pytorch')
@@ -87,6 +126,7 @@ def start(data_root, work_dir, *more, ranks=1):
         code = _CODE.format(
             environment={**environment, 'RANK': str(rank), 'LOCAL_RANK': str(rank)},
             log=f'{work_dir}.{rank}.log',
+            death=tuple(death or ()) if rank == ranks - 1 else (),
             arguments=arguments(data_root, work_dir, *more),
             tool=str(ROOT / 'tools' / 'train.py'),
         )

@@ -1,13 +1,13 @@
 """One process, two processes, killed and resumed: the same search, bit for bit."""
 
 import random
+import signal
 import subprocess
-import time
-from functools import partial
 
 import pytest
 from engine.search_runs import (
     CANDIDATES,
+    Death,
     count_told,
     dist_train,
     finish,
@@ -15,7 +15,9 @@ from engine.search_runs import (
     start,
 )
 
-PATIENCE_S = 120
+RUN = ('sr_plugins.engine:EvolutionSearchLoop', 'run')
+FORWARD = ('sr_plugins.archs:ESRN', 'forward')
+RENAME = ('os', 'replace')
 
 
 @pytest.fixture(scope='module')
@@ -28,23 +30,8 @@ def reference(tiny_data, tmp_path_factory):
 
 
 def temporary(folder):
-    """Files that are being written, or whose writing was killed."""
+    """Files whose writing was killed."""
     return set(folder.glob('.*.tmp'))
-
-
-def has_told(folder, count):
-    return count_told(folder) >= count
-
-
-def wait_until(condition, processes):
-    """False when a process ends first."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        if not all(process.is_alive() for process in processes):
-            return False
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    return True
 
 
 def test_two_processes(tiny_data, tmp_path, reference):
@@ -58,41 +45,40 @@ def test_two_processes(tiny_data, tmp_path, reference):
 
 def test_ten_kills(tiny_data, tmp_path, reference):
     """Some while the program starts, some while it trains, some while it saves."""
-    folder, rng, told = tmp_path / 'run', random.Random(0), 0
-    for kill in range(10):
+    folder, rng = tmp_path / 'run', random.Random(0)
+    deaths = [Death(*RUN, 1)]
+    # A candidate takes six calls of its network, and each of them a save or more.
+    deaths += [Death(*FORWARD, rng.randint(1, 9)) for _ in range(4)]
+    for after in (False, True):
+        deaths += [Death(*RENAME, rng.randint(1, 4), after) for _ in range(2)]
+    deaths.append(Death(*RENAME, 1))
+    rng.shuffle(deaths)
+    unfinished, told = 0, []
+    for death in deaths:
         resume = ['--resume'] if (folder / 'search.json').exists() else []
-        left = temporary(folder)
-        (process,) = start(tiny_data, folder, *resume)
-        if told > CANDIDATES - 4:  # however fast the machine, the search must not end
-            time.sleep(rng.uniform(0, 0.05))
-        elif kill % 3 == 0:
-            assert wait_until(partial(has_told, folder, told + 1), [process])
-            time.sleep(rng.uniform(0, 0.1))
-        elif kill % 3 == 1:
-            assert wait_until(lambda left=left: temporary(folder) - left, [process])
-        else:
-            process.join(rng.uniform(0.1, 0.5))
-        assert process.is_alive()
-        process.kill()
-        process.join()
-        told = count_told(folder)
-    assert 2 <= told < CANDIDATES
-    processes = start(tiny_data, folder, '--resume')
-    finish(processes, folder)
+        (process,) = start(tiny_data, folder, *resume, death=death)
+        process.join(240)
+        assert process.exitcode == -signal.SIGKILL
+        unfinished += len(temporary(folder))
+        told.append(count_told(folder))
+    assert len(told) == 10
+    assert told == sorted(told)
+    assert 2 <= told[-1] < CANDIDATES
+    assert unfinished
+    finish(start(tiny_data, folder, '--resume'), folder)
     assert result(folder) == reference
     assert not temporary(folder), 'what kills left is cleared away'
 
 
 def test_one_of_two_is_killed(tiny_data, tmp_path, reference):
-    """torchrun ends the other; here that is done by hand."""
+    """While it trains its second candidate; torchrun, here the test, ends the other."""
     folder = tmp_path / 'run'
-    processes = start(tiny_data, folder, ranks=2)
-    assert wait_until(partial(has_told, folder, 3), processes)
-    processes[1].kill()
-    time.sleep(0.2)
-    processes[0].kill()
-    for process in processes:
-        process.join()
+    other, victim = start(tiny_data, folder, ranks=2, death=Death(*FORWARD, 9))
+    victim.join(240)
+    assert victim.exitcode == -signal.SIGKILL
+    assert other.is_alive(), 'it waits for what it will never get'
+    other.kill()
+    other.join()
     assert count_told(folder) < CANDIDATES
     finish(start(tiny_data, folder, '--resume', ranks=2), folder)
     assert result(folder) == reference

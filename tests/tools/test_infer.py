@@ -455,7 +455,7 @@ def test_weights_that_are_no_numbers(folder, infer):
     with torch.no_grad():
         network.conv_first.weight[0, 0, 0, 0] = torch.nan
     write_checkpoint(folder / 'nan.pth', network)
-    code, printed, said = infer('in', '--out', 'out', checkpoint='nan.pth')
+    code, _, said = infer('in', '--out', 'out', checkpoint='nan.pth')
     assert code == 1
     assert not (folder / 'out').exists()
     # Whether the file is refused or what comes of it.
