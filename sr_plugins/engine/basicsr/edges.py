@@ -65,12 +65,29 @@ def edges() -> Iterator[None]:
                 model_to_device=weights.model_to_device,
                 save_network=weights.save_network,
                 save_training_state=weights.save_training_state,
+                validation=validate,
             ),
         ):
             yield
     finally:
         cv2.setNumThreads(threads)
         _close_log()
+
+
+_stock_validation = BaseModel.validation
+
+
+def validate(self: BaseModel, *args: Any, **kwargs: Any) -> None:
+    """In place of BaseModel's, which one process runs, where there are several.
+
+    Without averaged weights it would go through a wrapper that waits for the others.
+    """
+    wrapped = self.net_g
+    self.net_g = self.get_bare_model(wrapped)
+    try:
+        _stock_validation(self, *args, **kwargs)
+    finally:
+        self.net_g = wrapped
 
 
 def _close_log() -> None:

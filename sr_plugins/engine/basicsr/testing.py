@@ -15,7 +15,7 @@ from ..launch import require_writable
 from ..results import write_results
 from .checks import check_types
 from .completion import complete
-from .edges import build_dataset, edges, join_group, replaced
+from .edges import build_dataset, edges, join_group, replaced, validate
 from .options import read_options
 
 
@@ -81,14 +81,11 @@ def run_test(
     return None
 
 
-_stock_validation = BaseModel.validation
-
-
 def _validate(
     model: BaseModel, results: dict[str, dict], loader: Any, *args: Any, **kwargs: Any
 ) -> None:
-    """BasicSR's validation, which keeps the means in `results`."""
-    _stock_validation(model, loader, *args, **kwargs)
+    """BasicSR's validation, and its means into `results`."""
+    validate(model, loader, *args, **kwargs)
     metrics = dict(getattr(model, 'metric_results', {}))
     paths = getattr(loader.dataset.dataset, 'paths', [])
     images = [{'name': Path(pair['gt_path']).stem} for pair in paths]
