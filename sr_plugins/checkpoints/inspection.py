@@ -21,6 +21,7 @@ class Inspection:
         summary: one line on it.
         options: its arguments, as the weights or the config in the file tell.
         assumed: arguments that nothing in the file tells, with their usual values.
+        told: of the options, those that the config in the file tells.
         parameters: of the network, without constants.
         dialect: whose names the file uses.
         value_range: largest image value that the weights expect, 1 or 255.
@@ -42,6 +43,7 @@ class Inspection:
     summary: str
     options: Mapping[str, Any]
     assumed: Mapping[str, Any]
+    told: Mapping[str, Any]
     parameters: int
     dialect: str
     value_range: int
@@ -71,8 +73,9 @@ class Inspection:
     def text(self) -> str:
         """A few lines for the screen."""
         rows = [('network', self.summary)]
-        if self.assumed:
-            rows.append(('assumed', _shown(self.assumed)))
+        for title, options in (('config', self.told), ('assumed', self.assumed)):
+            if options:
+                rows.append((title, _shown(options)))
         rows += [
             ('parameters', f'{self.parameters:,}'.replace(',', ' ')),
             ('names', self.dialect),
@@ -119,6 +122,7 @@ def inspect(source: Source) -> Inspection:
         summary=architecture.summary,
         options=architecture.options,
         assumed=architecture.assumed,
+        told=architecture.told,
         parameters=sum(value.numel() for value in weights.state.values()),
         dialect=weights.dialect,
         value_range=int(weights.value_range),

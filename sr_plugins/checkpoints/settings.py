@@ -29,7 +29,7 @@ def architecture_with(architecture: Architecture, config: Any) -> Architecture:
     for key, value in told.items():
         is_nested = isinstance(value, Mapping)
         options[key] = {**options[key], **value} if is_nested else value
-    return replace(architecture, options=options, assumed={})
+    return replace(architecture, options=options, assumed={}, told=told)
 
 
 def _arguments(name: str, given: Mapping, wanted: Mapping) -> dict[str, Any]:

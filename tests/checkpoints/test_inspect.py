@@ -141,6 +141,7 @@ def test_config_in_the_file_tells(generator, res_scale):
     found = inspect(checkpoint)
     assert not found.assumed
     assert found.options['res_scale'] == res_scale
+    assert f'config      res_scale {res_scale}' in found.text()
     assert build(checkpoint).body[0].res_scale == res_scale
 
 

@@ -1,6 +1,7 @@
 """`convert_checkpoint.py` and `inspect_checkpoint.py` as a user calls them."""
 
 import json
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -55,9 +56,21 @@ def test_there_and_back(call, weights, tmp_path):
         assert torch.equal(value, expected[key])
 
 
-def test_mistakes_are_messages(call, weights, tmp_path):
+class Evil:
+    """Pickles as a call."""
+
+    def __reduce__(self):
+        return os.system, ('touch owned',)
+
+
+def test_mistakes_are_messages(call, weights, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     mdsr = tmp_path / 'mdsr.pth'
     torch.save(MDSR((2,), **TINY).state_dict(), mdsr)
+    evil = tmp_path / 'evil.pth'
+    torch.save({'params': torch_load(mdsr), 'x': Evil()}, evil)
+    short = tmp_path / 'short.pth'
+    short.write_bytes(mdsr.read_bytes()[:-99])
     text = tmp_path / 'page.pth'
     text.write_text('<html>not found</html>')
     cases = [
@@ -65,6 +78,8 @@ def test_mistakes_are_messages(call, weights, tmp_path):
         ((weights, tmp_path, '--to', 'basicsr'), 'is a folder'),
         ((tmp_path / 'no.pth', tmp_path / 'b', '--to', 'mmagic'), 'no.pth'),
         ((mdsr, tmp_path / 'b', '--to', 'mmagic'), 'sr_plugins, published'),
+        ((evil, tmp_path / 'b', '--to', 'published'), 'system'),
+        ((short, tmp_path / 'b', '--to', 'published'), 'Copy or download it again'),
         ((text, tmp_path / 'b', '--to', 'mmagic'), 'whole file of torch.save'),
     ]
     before = set(tmp_path.iterdir())

@@ -26,12 +26,14 @@ class Architecture:
         options: its arguments.
         summary: one line.
         assumed: arguments that weights do not show, with their usual values.
+        told: of the options, those that weights do not show and a config does.
     """
 
     network: str
     options: Mapping[str, Any]
     summary: str
     assumed: Mapping[str, Any] = field(default_factory=dict)
+    told: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
