@@ -60,6 +60,10 @@ def complete(
     # A device that is not there, rather than what the file says of it.
     gpus = torch.cuda.device_count()
     num_gpu = options.get('num_gpu', 'auto')
+    if num_gpu != 'auto' and not isinstance(num_gpu, int):
+        raise ValueError(
+            f"Expected `num_gpu` to be a number or 'auto', but got {num_gpu!r}."
+        )
     options = {
         'name': name,
         **options,

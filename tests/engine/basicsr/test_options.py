@@ -187,6 +187,7 @@ def test_numbers_without_a_point(tmp_path):
         ),
         ({'train.scheduler.type': 'StepLR'}, r"MultiStepLR, .*but got 'StepLR'"),
         ({'train.scheduler.milestone': [1]}, r"`train\.scheduler`.*'milestone'"),
+        ({'num_gpu': 'all'}, "`num_gpu` to be a number or 'auto', but got 'all'"),
         ({'val': [1]}, r'`val` to be a mapping, but got \[1\]'),
         ({'datasets.train.gt_size': 97}, r'multiple of the scale, but got 97 for x2'),
     ],

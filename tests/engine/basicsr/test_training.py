@@ -121,6 +121,12 @@ def test_samples_do_not_depend_on_loader_processes(train, trained):
     assert_same(contents(trained, 6)[0], contents(folder, 6)[0])
 
 
+def test_stores_give_the_same_samples(train, trained, tiny_stores):
+    options = {'datasets.train.type': 'DIV2KLMDBDataset'}
+    folder = train(options, data_root=str(tiny_stores))
+    assert_same(contents(trained, 6)[0], contents(folder, 6)[0])
+
+
 def test_crops_differ_from_epoch_to_epoch(train):
     """BasicSR's seed of a loader process would give each the same again."""
     folder = train({'datasets.train.batch_size_per_gpu': 4, 'train.total_iter': 3})
