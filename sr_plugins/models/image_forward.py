@@ -119,7 +119,8 @@ class ImageForward:
 
     def _run(self, part: np.ndarray, device: torch.device) -> np.ndarray:
         # Contiguous: a convolution may round otherwise for pixels that lie otherwise.
-        x = torch.from_numpy(np.ascontiguousarray(part)).to(device)
+        # A copy, since torch takes no flipped sides, not even those of one pixel.
+        x = torch.from_numpy(part.copy()).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.amp is not None):
             if self.chop is None:
                 y = self.network(x)

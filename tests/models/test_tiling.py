@@ -207,9 +207,10 @@ class Linear(nn.Module):
         return F.conv2d(F.pad(large, [pad] * 4), weight, groups=3)
 
 
-def test_eight_poses_of_a_linear_symmetric_network_are_one():
+@pytest.mark.parametrize('size', [(9, 14), (1, 14), (9, 1), (1, 1)])
+def test_eight_poses_of_a_linear_symmetric_network_are_one(size):
     kernel = torch.tensor([[1.0, 2, 1], [2, 5, 2], [1, 2, 1]])
-    x = image(9, 14)
+    x = image(*size)
     for tile in (None, {'size': 4}):
         y = ImageForward(Linear(kernel), tile=tile, self_ensemble=True)(x, CPU)
         np.testing.assert_allclose(y, whole(Linear(kernel), x), rtol=1e-5)
