@@ -151,7 +151,8 @@ def apply(
         ValueError: when the function gives numbers that are not finite.
     """
     # Contiguous: a convolution may round otherwise for pixels that lie otherwise.
-    x = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None].to(device)
+    # A copy, since numpy takes a mirrored row of one pixel for contiguous.
+    x = torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].to(device)
     with explained_errors(device, rgb):
         y = function(x)[0].cpu().numpy()
     _require_finite(y)

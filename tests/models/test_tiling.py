@@ -216,12 +216,13 @@ def test_eight_poses_of_a_linear_symmetric_network_are_one(size):
         np.testing.assert_allclose(y, whole(Linear(kernel), x), rtol=1e-5)
 
 
-def test_eight_poses_average_what_is_turned():
+@pytest.mark.parametrize('size', [(9, 14), (1, 14), (9, 1), (1, 1)])
+def test_eight_poses_average_what_is_turned(size):
     """Of a linear filter that is that with the mean of its kernel's poses."""
     kernel = torch.arange(9.0).view(3, 3) ** 2
     poses = [torch.rot90(k, i) for k in (kernel, kernel.T) for i in range(4)]
     mean = torch.stack(poses).mean(0)
-    x = image(9, 14)
+    x = image(*size)
     y = ImageForward(Linear(kernel), self_ensemble=True)(x, CPU)
     np.testing.assert_allclose(y, whole(Linear(mean), x), rtol=1e-5)
     assert np.abs(y - whole(Linear(kernel), x)).max() > 1
