@@ -27,6 +27,7 @@ PAGES = [
     ROOT / 'docs/car.md',
     ROOT / 'docs/search.md',
     ROOT / 'docs/export.md',
+    ROOT / 'docs/int8.md',
     ROOT / 'docs/basicsr.md',
 ]
 # What runs elsewhere.

@@ -24,10 +24,23 @@ def format_table(results: dict[str, dict], label: str) -> str:
         methods = {**yardsticks, label: entry['metrics']}
         for method, values in methods.items():
             if values is not None:
-                cells = [_cell(key, values.get(key)) for key in columns]
+                cells = [values.get(key) for key in columns]
                 rows.append([name, str(len(entry['images'])), method, *cells])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [_line(row, widths) for row in rows]
+    return format_rows(rows)
+
+
+def format_rows(rows: list[list[str | float | None]]) -> str:
+    """A Markdown table of a heading and rows; numbers are scores, named above them."""
+    heading = rows[0]
+    texts = [
+        [
+            value if isinstance(value, str) else _cell(key, value)
+            for key, value in zip(heading, row, strict=True)
+        ]
+        for row in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    lines = [_line(row, widths) for row in texts]
     lines.insert(1, '|' + '|'.join('-' * (width + 2) for width in widths) + '|')
     return '\n'.join(lines)
 
@@ -40,19 +53,19 @@ def write_results(
     document = {'method': label, **details, 'sets': results}
     write_text(
         Path(folder, 'results.json'),
-        json.dumps(_plain(document), indent=2, allow_nan=False) + '\n',
+        json.dumps(as_json(document), indent=2, allow_nan=False) + '\n',
     )
     notes = ''.join(f'- {key}: {value}\n' for key, value in details.items())
     write_text(Path(folder, 'results.md'), f'# {label}\n\n{notes}\n{table}\n')
     return table
 
 
-def _plain(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """With None for infinity and NaN, which JSON does not have."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: as_json(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [as_json(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

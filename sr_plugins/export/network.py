@@ -121,6 +121,10 @@ class OnnxCAR(nn.Module):
         """(N, C, H, W) -> the 8-bit image (N, C, ceil(H / scale), ceil(W / scale))."""
         return quantize(self.downscaler(hr))
 
+    def upscale(self, lr: Tensor) -> Tensor:
+        """(N, C, h, w) -> (N, C, scale * h, scale * w)."""
+        return self.upscaler(lr)
+
 
 class _Missing(nn.Module):
     def __init__(self, part: str, scale: int) -> None:
@@ -155,3 +159,9 @@ def onnx_network(
 
 def _is_half(network: OnnxNetwork) -> bool:
     return network.description.network == 'CAR'
+
+
+def onnx_path(path: str | Path) -> Path:
+    """A path that ends with `.onnx`."""
+    path = Path(path).expanduser()
+    return path if path.suffix == '.onnx' else path.with_name(f'{path.name}.onnx')

@@ -16,7 +16,7 @@ from ..fileio import write_bytes, write_text
 from .decompositions import Decomposed
 from .description import Description
 from .interface import Interface
-from .network import OnnxNetwork
+from .network import OnnxNetwork, onnx_path
 from .packages import require
 
 OPSET = 18
@@ -93,8 +93,7 @@ def export_onnx(
         ValueError: when weights are not finite, or results differ.
     """
     interface = interface or Interface()
-    path = Path(path).expanduser()
-    path = path if path.suffix == '.onnx' else path.with_name(f'{path.name}.onnx')
+    path = onnx_path(path)
     _check_finite(network)
     network = copy.deepcopy(network).cpu().float().eval()
     files = []
@@ -210,9 +209,24 @@ def _to_bytes(network: nn.Module, description: Description) -> bytes:
                 },
             )
         model = onnx.load(file, load_external_data=False)
+    _unshare(model.graph)
     description.stamp(model)
     onnx.checker.check_model(model)
     return model.SerializeToString()
+
+
+def _unshare(graph: Any) -> None:
+    """Give each layer weights of its own, which quantisation wants.
+
+    The exporter writes equal ones, such as biases of 0, once.
+    """
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    for node in list(graph.node):
+        if node.op_type == 'Identity' and node.input[0] in weights:
+            copied = graph.initializer.add()
+            copied.CopyFrom(weights[node.input[0]])
+            copied.name = node.output[0]
+            graph.node.remove(node)
 
 
 @torch.no_grad()
