@@ -115,6 +115,8 @@ def parse_architecture(codes: str | Iterable[str | BlockType]) -> tuple[BlockTyp
         try:
             block = code if isinstance(code, BlockType) else BlockType.parse(code)
         except ValueError as error:
-            raise ValueError(f'Block {number} of {len(codes)}: {error}') from error
+            raise ValueError(
+                f'{error} It is block {number} of {len(codes)}.'
+            ) from error
         blocks.append(block)
     return tuple(blocks)

@@ -40,7 +40,7 @@ def test_architecture_from_anywhere(tmp_path):
         (None, 'to be codes or a JSON file .* but there is no '),
         ('[', 'to be JSON, but got: '),
         ('{"blocks": []}', 'to hold a list of codes, or one under `architecture`'),
-        ('["G_4_8_16", "C_4_16"]', r'Block 2 of 2: .*KIND_CONVS_GROWTH_OUT'),
+        ('["G_4_8_16", "C_4_16"]', 'KIND_CONVS_GROWTH_OUT.* block 2 of 2'),
     ],
 )
 def test_files_that_are_none(tmp_path, content, words):
@@ -55,9 +55,12 @@ def test_files_that_are_none(tmp_path, content, words):
 @pytest.mark.parametrize(
     ('codes', 'words'),
     [
-        (['G_4_8_16', 'X_4_8_16'], r"Block 2 of 2: .*S, G or C.* but got 'X_4_8_16'"),
-        (['G_8_6_16'], 'Block 1 of 1: .*`growth_rate` of G_8_6_16 .*multiple of 4'),
-        ('G_4_8_16 C_4_6_8', 'Block 2 of 2: .*multiple of 4'),
+        (
+            ['G_4_8_16', 'X_4_8_16'],
+            r"S, G or C.* but got 'X_4_8_16'\. It is block 2 of 2",
+        ),
+        (['G_8_6_16'], '`growth_rate` of G_8_6_16 .*multiple of 4.* block 1 of 1'),
+        ('G_4_8_16 C_4_6_8', 'multiple of 4.* block 2 of 2'),
         ([], 'at least one block'),
     ],
 )

@@ -30,7 +30,7 @@ def test_a_malformed_code_shows_the_grammar(code):
 
 
 def test_the_position_of_a_malformed_code_is_told():
-    with pytest.raises(ValueError, match=r'Block 3 of 4: Expected .*Q_1_2_3'):
+    with pytest.raises(ValueError, match=r'^Expected .*Q_1_2_3.* It is block 3 of 4'):
         parse_architecture('G_8_16_24 S_4_8_8\nQ_1_2_3, C_4_8_8')
 
 
@@ -64,7 +64,7 @@ def test_groups_of_dense_layers():
 def test_sizes_that_do_not_divide(code, message):
     with pytest.raises(ValueError, match=message):
         BlockType.parse(code)
-    with pytest.raises(ValueError, match=f'Block 2 of 2: Expected {message}'):
+    with pytest.raises(ValueError, match=f'^Expected {message}.* It is block 2 of 2'):
         parse_architecture(['S_4_8_8', code])
 
 
