@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from sr_plugins.archs import CAR, CSNLN, EDSR, ESRN
+from sr_plugins.archs import CAR, CSNLN, EDSR, ESRN, MDSR
 from sr_plugins.complexity import format_costs, measure, multiply_adds_of, summary
 from sr_plugins.nas import count_multiply_adds, count_params, parse_architecture
 
@@ -32,6 +32,21 @@ def test_edsr_baseline_as_papers_state_it(scale, published):
     with torch.device('meta'):
         network = EDSR(scale)
     assert total(network).multiply_adds / 1e9 == pytest.approx(published, rel=3e-3)
+
+
+@pytest.mark.parametrize(
+    ('scale', 'upsampler'),
+    [(2, 256 * 64 * 9), (3, 576 * 64 * 9), (4, 256 * 64 * 9 * (1 + 4))],
+)
+def test_mdsr_pays_for_one_scale(scale, upsampler):
+    """By hand, for each LR pixel; weights are those of all scales."""
+    with torch.device('meta'):
+        network = MDSR(scale=scale)
+    head, pre_process, body = 3 * 64 * 9, 4 * 64 * 64 * 25, 33 * 64 * 64 * 9
+    pixel = head + pre_process + body + upsampler + 64 * 3 * 9 * scale**2
+    cost = total(network)
+    assert cost.params == 3_227_203
+    assert cost.multiply_adds == (720 // scale) * (1280 // scale) * pixel
 
 
 def test_esrn_of_17_blocks():
