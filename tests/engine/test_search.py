@@ -165,6 +165,17 @@ def test_all_fail(search, tmp_path):
     assert not (tmp_path / 'run/best.json').exists()
 
 
+def test_memory_that_a_gpu_library_lacks(search, tmp_path, monkeypatch):
+    reason = 'CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`'
+
+    def exhausted(self, x):
+        raise RuntimeError(reason)
+
+    monkeypatch.setattr(ESRN, 'forward', exhausted)
+    search({**FEW, f'{HOOK}policy.num_individual': 1})
+    assert read(tmp_path)['candidates'][0]['error'] == f'out of memory: {reason}'
+
+
 def test_a_bug_is_no_score(search, monkeypatch):
     def broken(self, x):
         raise RuntimeError('shapes do not match')

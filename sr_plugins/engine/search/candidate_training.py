@@ -201,9 +201,8 @@ def _one_thread() -> Iterator[None]:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    # On a GPU it has a type of its own, on a CPU only these words.
-    return (
-        isinstance(error, MemoryError | torch.cuda.OutOfMemoryError)
-        or "can't allocate memory" in str(error)
-        or 'out of memory' in str(error)
+    # A type of its own has only torch's allocator for GPUs.
+    return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or any(
+        words in str(error)
+        for words in ("can't allocate memory", 'out of memory', 'STATUS_ALLOC_FAILED')
     )
