@@ -182,8 +182,7 @@ def explained_errors(device: torch.device, rgb: np.ndarray) -> Iterator[None]:
             height, width = rgb.shape[:2]
             raise MemoryError(
                 f'Expected an image that fits into the memory of {device}, '
-                f'but got {height} x {width} pixels. Cut it into parts: networks that '
-                f'enlarge do so by `tile`.'
+                f'but got {height} x {width} pixels. Cut it into parts by `tile`.'
             ) from error
         if any(c.__name__ == 'TorchDynamoException' for c in type(error).__mro__):
             reason = str(error).partition('\n')[0]

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .tiling import Tiling, plan_windows
+from .tiling import Tiling, Window, plan_windows
 
 
 def downscale(
@@ -39,23 +39,16 @@ def downscale(
     for row in rows:
         for column in columns:
             part = network.downscale(x[:, :, row.read(), column.read()].contiguous())
-            cuts, places = zip(
-                *(
-                    (
-                        _shrunk(side.first - side.start, side.last - side.start, scale),
-                        _shrunk(side.first, side.last, scale),
-                    )
-                    for side in (row, column)
-                ),
-                strict=True,
-            )
             if output is None:
                 sides = (-(-side // scale) for side in x.shape[2:])
                 output = part.new_empty(*part.shape[:2], *sides)
-            output[:, :, places[0], places[1]] = part[:, :, cuts[0], cuts[1]]
+            places = _lr(row, scale), _lr(column, scale)
+            output[:, :, places[0], places[1]] = part[
+                :, :, _lr(row, scale, row.start), _lr(column, scale, column.start)
+            ]
     return output
 
 
-def _shrunk(first: int, last: int, scale: int) -> slice:
-    """LR pixels of HR ones that start at a multiple of the scale."""
-    return slice(first // scale, -(-last // scale))
+def _lr(window: Window, scale: int, origin: int = 0) -> slice:
+    """LR pixels of what is kept of a window, counted from a multiple of the scale."""
+    return slice((window.first - origin) // scale, -(-(window.last - origin) // scale))
