@@ -15,6 +15,7 @@ from torch import nn
 from ..complexity import measure
 from ..engine.results import as_json, format_rows
 from ..fileio import write_text
+from ..models import arrange_weights
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Candidate:
 def compare_candidates(
     runner: Runner, candidates: Mapping[str, Candidate], repeats: int = 3
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Test each on the sets of a runner, and measure what images take.
+    """Test each on the sets of a runner, on the CPU, and measure what images take.
 
     Args:
         runner: of `build_test_runner`. Its model is that of the last candidate after.
@@ -50,8 +51,10 @@ def compare_candidates(
     if repeats < 1:
         raise ValueError(f'Expected `repeats` to be at least 1, but got {repeats}.')
     results: dict[str, dict] = {}
+    runner.model.cpu()  # where all of them can run
     for name, candidate in candidates.items():
         runner.model.generator = candidate.network
+        arrange_weights(candidate.network, torch.device('cpu'))
         watch = _Stopwatch(runner, repeats)
         runner.test()
         watch.stop()
@@ -109,11 +112,12 @@ def write_comparison(
         details: what else to note.
     """
     total = measure(network)[0]
+    flops, threads = 2 * total.multiply_adds, torch.get_num_threads()
     facts = {
         **details,
         'parameters': f'{total.params:,}',
-        'FLOPs': f'{2 * total.multiply_adds / 1e9:,.1f} G for 1280 x 720 HR pixels',
-        'threads': str(torch.get_num_threads()),
+        'FLOPs': f'{flops / 1e9:,.1f} G for an HR image of 1280 x 720 pixels',
+        'threads': threads,
     }
     columns: list[str] = []
     for by_name in results.values():
@@ -121,25 +125,25 @@ def write_comparison(
             columns += [key for key in entry['metrics'] if key not in columns]
     rows = [['set', 'images', 'network', 'file', 's', 'CPU s', 'faster', *columns]]
     for data_set, by_name in results.items():
-        slowest = next(iter(by_name.values()))['cpu_seconds']
+        first = next(iter(by_name.values()))['cpu_seconds']
         for name, entry in by_name.items():
             size = candidates[name].bytes
             cells = [
                 '' if size is None else f'{size / 1e6:.2f} MB',
                 f'{entry["seconds"]:.2f}',
                 f'{entry["cpu_seconds"]:.2f}',
-                f'{slowest / entry["cpu_seconds"]:.2f}',
+                f'{first / entry["cpu_seconds"]:.2f}',
             ]
             scores = [entry['metrics'].get(key) for key in columns]
             rows.append([data_set, str(entry['images']), name, *cells, *scores])
     document = {
-        **facts,
+        **details,
         'parameters': total.params,
-        'flops': 2 * total.multiply_adds,
+        'flops': flops,
+        'threads': threads,
         'bytes': {name: candidate.bytes for name, candidate in candidates.items()},
         'sets': results,
     }
-    del document['FLOPs']
     text = json.dumps(as_json(document), indent=2, allow_nan=False)
     write_text(Path(folder, 'results.json'), text + '\n')
     notes = ''.join(f'- {key}: {value}\n' for key, value in facts.items())

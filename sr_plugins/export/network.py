@@ -44,6 +44,8 @@ class OnnxNetwork(nn.Module):
         options = runtime.SessionOptions()
         # It counts the machine's cores rather than those it may use.
         options.intra_op_num_threads = threads or torch.get_num_threads()
+        # For images of one size in a row it would hold all memory twice.
+        options.enable_mem_pattern = False
         options.log_severity_level = 3
         try:
             # What was looked at, not what the file may be by now.
