@@ -120,8 +120,13 @@ def test_car(folder, call):
     code, _, errors = call('infer.py', *up, 'small', '--mode', 'both')
     assert code == 1
     assert "one of upscale, but got 'both'" in errors
-    code, _, errors = call('infer.py', *up, 'small', '--tile', '16')
-    assert 'which takes whole images' in errors
+    assert call('infer.py', *up, 'small', '--tile', '7', '--out', 'tiles')[0] == 0
+    compare(folder / 'tiles', folder / 'large', names[1:], levels=1)
+    words = ('in/rgb.png', '--tile', '64', '--out', 'tile')
+    assert call('infer.py', *down, *words)[0] == 0
+    compare(folder / 'tile', folder / 'small', names[:1], levels=0)
+    code, _, errors = call('infer.py', *up, 'small', '--chop')
+    assert 'Take `tile`' in errors
 
 
 def test_mdsr_at_a_scale(folder, call):
