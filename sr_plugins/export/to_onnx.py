@@ -195,7 +195,7 @@ def _to_bytes(network: nn.Module, description: Description) -> bytes:
             torch.onnx.export(
                 network,
                 (example,),
-                file,
+                str(file),
                 dynamo=False,
                 opset_version=OPSET,
                 input_names=['input'],
