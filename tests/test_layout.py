@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,21 @@ def test_imports_run_one_way(path):
 def test_every_part_has_a_place_in_the_order():
     parts = {part_of(path) for path in MODULES} - {'configs'}
     assert parts <= set(ORDER)
+
+
+def test_people_are_told_so():
+    text = (PACKAGE.parent / 'CONTRIBUTING.md').read_text()
+    (told,) = re.findall(r'Imports run one way: `(.+?) -> tools`', text, re.DOTALL)
+    assert re.split(r',? +(?:-> )?', ' '.join(told.split())) == ORDER
+
+
+def test_every_package_is_shown_to_people():
+    text = (PACKAGE.parent / 'README.md').read_text()
+    shown = text.partition('## Where things are')[2]
+    for path in PACKAGE.glob('[a-z]*/__init__.py'):
+        name = path.parent.name
+        if not name.endswith('_plugin'):
+            assert f'sr_plugins/{name} ' in shown, name
 
 
 def test_networks_do_not_import_each_other():
