@@ -198,12 +198,13 @@ def test_bfloat16(folder, infer):
 def test_compiled(folder, infer, monkeypatch):
     if ' ' in torch.__file__:
         pytest.skip("torch.compile fails where torch's own path has a space")
-    monkeypatch.setenv('TORCHINDUCTOR_CACHE_DIR', str(folder.parent / 'cache'))
     words = 'in/a.png', '--out', 'out', '--compile'
     from torch._inductor import config
 
-    with config.patch({'cpp.cxx': (None, '/no/compiler')}):
-        code, printed, said = infer(*words)
+    with monkeypatch.context() as empty:
+        empty.setenv('TORCHINDUCTOR_CACHE_DIR', str(folder.parent / 'cache'))
+        with config.patch({'cpp.cxx': (None, '/no/compiler')}):
+            code, printed, said = infer(*words)
     assert code == 1
     assert '0 images written' in printed
     assert 'in/a.png: Expected torch.compile to work here, but got ' in said
