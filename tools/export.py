@@ -23,7 +23,7 @@ import sr_plugins.compat  # noqa: F401  (first: it repairs what follows)
 from mmengine.config import DictAction
 
 from sr_plugins.engine import load_config, plain_errors
-from sr_plugins.export import Interface, export_onnx
+from sr_plugins.export import add_interface_options, export_onnx, parse_interface
 from sr_plugins.inference import load_network
 
 
@@ -40,23 +40,7 @@ def parse_args() -> argparse.Namespace:
         '--out', help='the file (work_dirs/<config>/export/<checkpoint>.onnx)'
     )
     parser.add_argument('--scale', type=int, help='of a network of several, MDSR')
-    parser.add_argument(
-        '--uint8', action='store_true', help='8 bits in and out, rounded in the graph'
-    )
-    parser.add_argument(
-        '--layout',
-        choices=('NCHW', 'NHWC', 'HWC'),
-        help='of images (NCHW, with --uint8 NHWC)',
-    )
-    parser.add_argument(
-        '--order', choices=('RGB', 'BGR'), default='RGB', help='of channels (RGB)'
-    )
-    parser.add_argument(
-        '--range',
-        choices=(1, 255),
-        type=int,
-        help='what white is in float32 (1)',
-    )
+    add_interface_options(parser)
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -70,12 +54,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     config, checkpoint = Path(args.config), Path(args.checkpoint)
-    interface = Interface(
-        dtype='uint8' if args.uint8 else 'float32',
-        layout=args.layout or ('NHWC' if args.uint8 else 'NCHW'),
-        channel_order=args.order,
-        value_range=args.range,
-    )
+    interface = parse_interface(args)
     cfg = load_config(config, scale=args.scale, cfg_options=args.cfg_options)
     out = args.out or Path('work_dirs', config.stem, 'export', checkpoint.stem)
     network = load_network(cfg, checkpoint)

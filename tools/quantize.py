@@ -6,13 +6,16 @@ onnxruntime in int8 are tested on every set that is present, in one run: scores,
 the files, and seconds for all images of a set by the clock and of all threads together.
 
 Writes <checkpoint>.onnx and <checkpoint>_int8.onnx with a report each, of CAR two of
-both, and results.md and results.json with the table.
+both, and results.md and results.json with the table. The graphs take and give what
+those of tools/export.py do, float32 unless --uint8.
 
 Examples:
   python tools/quantize.py configs/edsr_baseline_x2.py \\
       work_dirs/edsr_baseline_x2/best.pth
   python tools/quantize.py configs/demo_edsr_x2.py work_dirs/demo_edsr_x2/best.pth \\
       --datasets Demo --method minmax --all-layers
+  python tools/quantize.py configs/edsr_x2.py edsr_x2-0edfb8a3.pt --uint8 \\
+      --layout HWC --order BGR
 """
 
 import argparse
@@ -25,10 +28,12 @@ from mmengine.config import DictAction
 from sr_plugins.engine import build_test_runner, load_config, plain_errors
 from sr_plugins.export import (
     Candidate,
+    add_interface_options,
     calibration_images,
     compare_candidates,
     export_onnx,
     onnx_network,
+    parse_interface,
     quantize_exported,
     write_comparison,
 )
@@ -84,6 +89,7 @@ def parse_args() -> argparse.Namespace:
         default=3,
         help='how often an image is timed; the quickest counts (3)',
     )
+    add_interface_options(parser)
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -97,6 +103,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     config, checkpoint = Path(args.config), Path(args.checkpoint)
+    interface = parse_interface(args)
     out = Path(args.out or Path('work_dirs', config.stem, 'int8'))
     cfg = load_config(
         config,
@@ -108,7 +115,7 @@ def main() -> None:
     network = load_network(cfg, checkpoint)
     images = calibration_images(cfg, args.images, args.crop)
     runner = build_test_runner(cfg, args.datasets)
-    exported = export_onnx(network, out / checkpoint.stem)
+    exported = export_onnx(network, out / checkpoint.stem, interface)
     quantized = quantize_exported(
         exported,
         images,

@@ -4,8 +4,11 @@ import json
 import runpy
 import sys
 
+import cv2
+import numpy as np
+import onnxruntime
 import pytest
-from inference.tiny import CAR, ROOT, build, write_checkpoint, write_config
+from inference.tiny import CAR, ROOT, build, by_hand, write_checkpoint, write_config
 from PIL import Image
 
 from sr_plugins.complexity import measure
@@ -95,6 +98,29 @@ def test_car(call, tmp_path, tiny_data):
     assert results['bytes']['onnx int8'] == sum(
         (out / name).stat().st_size for name in names
     )
+
+
+def test_images_as_they_are_in_memory(call, tmp_path, tiny_data):
+    """As OpenCV reads and writes them, by onnxruntime alone."""
+    config = write_config(tmp_path, mid_channels=8, num_blocks=2)
+    network = build(config)
+    write_checkpoint(tmp_path / 'tiny.pth', network)
+    words = ('tiny.py', 'tiny.pth', '--data-root', tiny_data, '--datasets', 'Tiny')
+    settings = ('--images', 2, '--crop', 16, '--repeats', 1, '--out', 'out')
+    interface = ('--uint8', '--layout', 'HWC', '--order', 'BGR')
+    assert call('quantize.py', *words, *settings, *interface)[0] == 0
+    photo = next((tiny_data / 'benchmark/Tiny/HR').iterdir())
+    bgr = cv2.imread(str(photo))
+    expected = by_hand(network, bgr[..., ::-1])[..., ::-1] * 255
+    for name, least in (('tiny', 50), ('tiny_int8', 30)):
+        session = onnxruntime.InferenceSession(tmp_path / f'out/{name}.onnx')
+        (large,) = session.run(['output'], {'input': bgr})
+        assert large.dtype == np.uint8
+        error = np.square(large - expected).mean()
+        assert 10 * np.log10(255**2 / error) > least
+
+    code, _, _ = call('quantize.py', *words, '--uint8', '--range', 1)
+    assert 'Expected `value_range` of uint8 to be 255' in code
 
 
 def test_mistakes(call, tmp_path, tiny_data):
