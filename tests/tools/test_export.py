@@ -1,7 +1,10 @@
 """From a checkpoint to an ONNX file, and photographs through it, as a user would."""
 
 import json
+import os
 import runpy
+import socket
+import subprocess
 import sys
 
 import numpy as np
@@ -82,6 +85,27 @@ def test_photographs(folder, call, options):
     assert call('infer.py', 'tiny.py', 'tiny.pth', *words)[0] == 0
     names = [f'{name}x2.png' for name in ('rgb', 'alpha', 'grey', 'deep')]
     compare(folder / 'by_onnx', folder / 'by_torch', names, levels=1)
+
+
+def test_several_processes(folder, call):
+    """Each with its share of the images; files are those of one process."""
+    assert call('export.py', 'tiny.py', 'tiny.pth', '--out', 'net.onnx')[0] == 0
+    words = ('--onnx', 'net.onnx', 'in')
+    assert call('infer.py', *words, '--out', 'one')[0] == 0
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    done = subprocess.run(
+        [TOOLS / 'dist_infer.sh', *words, '2', '--out', 'two'],
+        env={**os.environ, 'PYTHON': sys.executable, 'PORT': str(port)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('4 images written to two.') == 1
+    names = [f'{name}x2.png' for name in ('rgb', 'alpha', 'grey', 'deep')]
+    compare(folder / 'two', folder / 'one', names, levels=0)
 
 
 def test_uint8(folder, call):
