@@ -1,6 +1,7 @@
 """Tiny data sets, and the repairs before anything imports torchvision."""
 
 import shutil
+import signal
 
 import sr_plugins.compat  # noqa: F401  (torchmetrics imports torchvision)
 
@@ -10,6 +11,11 @@ from skimage import data as photographs
 from sr_plugins.datasets.lmdb_store import create_store, plan_pairs
 from sr_plugins.preparation import prepare_benchmark, prepare_div2k
 from sr_plugins.preparation.images import write_png
+
+# A shell lets what it runs in the background ignore Ctrl-C, and so would the processes
+# that are started and interrupted here.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Benchmark images: three, so that two processes share them unevenly, and of sizes
 # that no scale divides.
