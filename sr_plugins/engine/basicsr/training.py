@@ -46,7 +46,7 @@ def run_training(
         data_root: see `read_options`.
         seed: see `read_options`.
         resume: True goes on from the furthest readable state of the work folder, a path
-            from that file.
+            from that file; False from `path.resume_state` of the options, if any.
         init_from: weights of any dialect to start from; what fits is taken.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi', as in mmengine.
         cfg_options: see `read_options`.
@@ -65,6 +65,7 @@ def run_training(
             'pretrain_network_g': init_from,
             'strict_load_g': False,
             'param_key_g': 'params_ema',
+            'resume_state': None,
         }
         given['path'] = {**(given.get('path') or {}), **path}
     folder = Path(work_dir or Path('work_dirs', config.stem))
@@ -72,6 +73,9 @@ def run_training(
     check_types(options)
     require_writable(str(folder))
     join_group(options, launcher)
+    # What BasicSR asks a file for; from here on it says what the run goes on from.
+    resume = resume or options['path'].pop('resume_state') or False
+    options['path']['resume_state'] = None
     run = _Training(options, given, config, resume)
     with edges(), run.edges():
         try:

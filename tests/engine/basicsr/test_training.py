@@ -174,6 +174,18 @@ def test_resume_from_a_file(train, trained):
     assert 'iter: 4.' in log_of(folder)
 
 
+def test_resume_as_basicsr_has_it(train, trained, tmp_path):
+    """From a state that the options name; to start from weights is another thing."""
+    state = {'path.resume_state': str(trained / 'training_states' / '4.state')}
+    folder = train(state)
+    assert_same(contents(trained, 6)[0], contents(folder, 6)[0])
+    assert 'iter: 4.' in log_of(folder)
+    weights = str(trained / 'models' / 'net_g_6.pth')
+    folder = train(state | {'train.total_iter': 1}, 'new', init_from=weights)
+    assert 'Start training from epoch: 0, iter: 0' in log_of(folder)
+    assert 'taken (sr_plugins' in log_of(folder)
+
+
 def test_a_schedule_that_ends_early(train, copied):
     """That of the state counts."""
     longer = {'train.total_iter': 2000, 'train.scheduler.periods': [2000]}
