@@ -53,7 +53,8 @@ def check_types(options: Mapping[str, Any]) -> None:
         _check_schedule(options['train'])
     for key, entry in ((options['val'] or {}).get('metrics') or {}).items():
         key = f'val.metrics.{key}'
-        _known(METRIC_REGISTRY, f'{key}.type', _type(key, entry))
+        metric = _known(METRIC_REGISTRY, f'{key}.type', _type(key, entry))
+        _bind(metric, key, {**entry, 'img': None, 'img2': None})
 
 
 def _known(registry: Registry, key: str, name: str) -> Any:

@@ -172,6 +172,10 @@ def test_numbers_without_a_point(tmp_path):
             {'val.metrics.x': {'type': 'psnr'}},
             r'`val\.metrics\.x\.type`.*calculate_psnr',
         ),
+        (
+            {'val.metrics.x': {'type': 'calculate_psnr', 'crop_boarder': 2}},
+            r"`val\.metrics\.x`.*required argument: 'crop_border'",
+        ),
         ({'val.metrics.x': 3}, r'`val\.metrics\.x` to be a mapping with `type`'),
         (
             {'datasets.train.dataroot_lq': None},
