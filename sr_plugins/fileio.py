@@ -215,11 +215,25 @@ def _load(file: BinaryIO, name: str, map_location: Any) -> Any:
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             # The disk; EINVAL is torch seeking before the start of a short file.
             raise
-        reason = str(error).partition('\n')[0] or type(error).__name__
         raise DamagedFileError(
-            f'Expected {name!r} to be a whole file of torch.save, but got: {reason}. '
-            f'Copy or download it again, or go back to an earlier checkpoint'
+            f'Expected {name!r} to be a whole file of torch.save, but got: '
+            f'{_reason(file, error)}. Copy or download it again, or go back to an '
+            f'earlier checkpoint'
         ) from error
+
+
+def _reason(file: BinaryIO, error: Exception) -> str:
+    """What is wrong with a file, where readers that took it for a pickle say little."""
+    file.seek(0)
+    start = file.read(16)
+    if not start:
+        return 'an empty file'
+    # Pickles of torch's older format begin with their protocol.
+    if not start.startswith((b'PK', b'\x80')):
+        return f'a file of another format, which begins with {start!r}'
+    if isinstance(error, OSError):
+        return 'a file that ends early'
+    return str(error).partition('\n')[0] or type(error).__name__
 
 
 def _refuse_foreign_formats(file: BinaryIO) -> None:

@@ -195,9 +195,15 @@ def test_damaged_files(tmp_path, zipped):
         path.write_bytes(data[:size])
         with pytest.raises(fileio.DamagedFileError, match=r'model\.pth'):
             fileio.torch_load(path)
-    for text in (b'<html>not found</html>', pickle.dumps({'plain': 'pickle'})):
-        path.write_bytes(text)
-        with pytest.raises(fileio.DamagedFileError, match=r'model\.pth'):
+    for content, reason in (
+        (b'<html>not found</html>', r"begins with b'<html>not found<'"),
+        (b'\x08\x07\x12\x07pytorch', r'another format.*pytorch'),  # as ONNX begins
+        (b'', 'an empty file'),
+        (pickle.dumps({'plain': 'pickle'}), 'magic number'),
+        (buffer_of(torch.rand(5000)).getvalue()[:12_000], 'ends early'),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(fileio.DamagedFileError, match=rf'model\.pth.*{reason}'):
             fileio.torch_load(path)
     with pytest.raises(FileNotFoundError, match=r'missing\.pth'):
         fileio.torch_load(tmp_path / 'missing.pth')
