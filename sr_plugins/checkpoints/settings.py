@@ -25,6 +25,8 @@ def architecture_with(architecture: Architecture, config: Any) -> Architecture:
         return architecture
     name, arguments = found
     told = _arguments(name, arguments, architecture.assumed)
+    if not _is_numbers(told):
+        return architecture
     options = dict(architecture.options)
     for key, value in told.items():
         is_nested = isinstance(value, Mapping)
@@ -39,11 +41,19 @@ def _arguments(name: str, given: Mapping, wanted: Mapping) -> dict[str, Any]:
     for key, usual in wanted.items():
         if isinstance(usual, Mapping):
             # Of CAR, whose upscaler is a USN.
-            inner = given.get(key)
-            found[key] = _arguments('USN', inner or {}, usual)
+            inner = given.get(key, {})
+            is_known = isinstance(inner, Mapping)
+            found[key] = _arguments('USN', inner, usual) if is_known else None
         else:
             found[key] = given.get(key, defaults[key].default)
     return found
+
+
+def _is_numbers(value: Any) -> bool:
+    """Whether there are numbers and yes or no only, which is all that is looked for."""
+    if isinstance(value, Mapping):
+        return all(map(_is_numbers, value.values()))
+    return isinstance(value, int | float)
 
 
 def _generator(network: str, config: Any) -> tuple[str, Mapping] | None:

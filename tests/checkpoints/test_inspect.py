@@ -150,6 +150,8 @@ def test_config_in_the_file_tells(generator, res_scale):
     [
         'model = dict(generator=dict(type="CSNLN", res_scale=0.2))',
         'model = dict(generator=dict(type=open("x").read(), res_scale=0.2))',
+        'model = dict(generator=dict(type="EDSR", res_scale="much"))',
+        'model = dict(generator=dict(type="EDSR", res_scale=1 / scale))',
         '(' * 10_000,
         'a = (',
         'x' * 2_000_000,
@@ -173,6 +175,9 @@ def test_config_of_car_tells_of_its_upscaler():
     found = inspect({'state_dict': network.state_dict(), 'meta': {'cfg': config}})
     assert found.options['upscaler']['res_scale'] == 0.7
     assert found.options['upscaler']['num_blocks'] == 3
+    config = "model = dict(generator=dict(type='CAR', upscaler=['USN']))"
+    found = inspect({'state_dict': network.state_dict(), 'meta': {'cfg': config}})
+    assert found.assumed == {'upscaler': {'res_scale': 1.0}}
 
 
 def test_kinds_of_files(tmp_path):
