@@ -84,7 +84,7 @@ def test_index_survives_the_way_to_a_worker():
 
 
 class Images:
-    """Sixteen samples of `scales`: images times scales, the scale outermost."""
+    """Fifteen samples of `scales`: images times scales, the scale outermost."""
 
     def __init__(self, scales=(2, 3, 4)):
         self.scales = scales
