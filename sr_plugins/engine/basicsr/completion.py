@@ -20,7 +20,13 @@ _REQUIRED_TRAIN = (
     'train.scheduler.type',
 )
 _SECTIONS = ('datasets', 'path', 'train', 'val', 'logger')
-_COUNTS = ('scale', 'train.total_iter', 'datasets.train.batch_size_per_gpu')
+_COUNTS = ('scale', 'datasets.train.batch_size_per_gpu')
+_ITERATIONS = (
+    'train.total_iter',
+    'val.val_freq',
+    'logger.print_freq',
+    'logger.save_checkpoint_freq',
+)
 
 
 def complete(
@@ -50,9 +56,12 @@ def complete(
             raise ValueError(
                 f'Expected `{key}` to be a mapping, but got {options[key]!r}.'
             )
-    for key in _COUNTS:
+    for key in _COUNTS + _ITERATIONS:
         value = _find(options, key)
-        if value is not None and (not isinstance(value, int) or value < 1):
+        is_whole = isinstance(value, int)
+        if isinstance(value, float) and key in _ITERATIONS:
+            is_whole = value.is_integer()  # BasicSR's own files have `!!float 5e3`
+        if value is not None and (not is_whole or value < 1):
             raise ValueError(
                 f'Expected `{key}` to be a whole number above 0, but got {value!r}.'
             )

@@ -134,6 +134,15 @@ def test_what_is_no_options_file(tmp_path, text, message):
         read_options(written(tmp_path, text))
 
 
+def test_iterations_as_basicsr_writes_them(tmp_path):
+    options = written(
+        tmp_path,
+        f'_base_: {CONFIGS}/basicsr/csnln_x2.yml\ntrain: {{total_iter: !!float 3e5}}\n'
+        'logger: {save_checkpoint_freq: !!float 5e3}\nval: {val_freq: !!float 5e3}\n',
+    )
+    check_types(complete(read_options(options), 'name', 'work', is_train=True))
+
+
 def test_a_cosine_that_ends_early():
     with pytest.raises(
         ValueError, match=r'last for `train\.total_iter`.*\[1000\] for 1'
@@ -162,6 +171,9 @@ def test_numbers_without_a_point(tmp_path):
         ({'network_g': None}, r'to have network_g\.type'),
         ({'train.scheduler': None}, r'to have train\.scheduler\.type'),
         ({'train.total_iter': 'many'}, "`train.total_iter` to be a whole.*'many'"),
+        ({'train.total_iter': 2.5}, '`train.total_iter` to be a whole.*got 2.5'),
+        ({'val.val_freq': 0}, '`val.val_freq` to be a whole number above 0, but got 0'),
+        ({'scale': 2.0}, '`scale` to be a whole number above 0, but got 2.0'),
         ({'scale': 0}, '`scale` to be a whole number above 0, but got 0'),
         ({'network_g.type': 'CSNLM'}, "`network_g.type`.*'CSNLM'. Did you mean CSNLN"),
         ({'network_g.num_block': 3}, r"unexpected keyword argument 'num_block'.*scale"),
