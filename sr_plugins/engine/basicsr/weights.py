@@ -85,6 +85,12 @@ def load_network(
     if param_key is not None:
         content = content.get(param_key, content.get('params', content))
     state = {name.removeprefix('module.'): value for name, value in content.items()}
+    if not set(state) & set(net.state_dict()):
+        raise ValueError(
+            f'Expected {load_path} to hold weights of {type(net).__name__} under '
+            f"BasicSR's names, but not one is. Those of EDSR are converted by `python "
+            f'tools/convert_checkpoint.py IN OUT --to basicsr`.'
+        )
     self._print_different_keys_loading(net, state, strict)
     try:
         net.load_state_dict(state, strict=strict)

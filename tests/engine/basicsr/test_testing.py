@@ -80,8 +80,12 @@ def test_wrong_weights(test_weights, tmp_path):
     torch_save(golden.state_dict('csnln_x2_d12'), tmp_path / 'csnln.pth')
     with pytest.raises(ValueError, match=r'Expected .* to hold .*EDSR.*CSNLN'):
         test_weights(tmp_path / 'csnln.pth')
-    with pytest.raises(ValueError, match='hold weights of EDSR as its options have it'):
+    with pytest.raises(ValueError, match="weights of EDSR under BasicSR's names, but"):
         test_weights(tmp_path / 'csnln.pth', THEIRS)
+    wider = BasicSREDSR(3, 3, num_feat=9, num_block=2, upscale=2).state_dict()
+    torch_save({'params': wider}, tmp_path / 'wider.pth')
+    with pytest.raises(ValueError, match='hold weights of EDSR as its options have it'):
+        test_weights(tmp_path / 'wider.pth', THEIRS)
     content = (tmp_path / 'csnln.pth').read_bytes()
     (tmp_path / 'torn.pth').write_bytes(content[: len(content) // 2])
     with pytest.raises(ValueError, match=r'to be a whole file of torch\.save'):

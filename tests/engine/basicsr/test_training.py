@@ -248,6 +248,19 @@ def test_warm_start_takes_what_fits(train, tmp_path):
     assert_same(network['params'], network['params_ema'])
 
 
+def test_warm_start_of_which_nothing_fits(train, tmp_path):
+    """BasicSR would log the names, and start from scratch."""
+    network = {'_delete_': True, 'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3}
+    theirs = {
+        'network_g': network,
+        'network_g.mid_channels': None,
+        'network_g.num_blocks': None,
+    }
+    torch_save({'x': torch.ones(1)}, tmp_path / 'x.pth')
+    with pytest.raises(ValueError, match="under BasicSR's names, but not one is"):
+        train(theirs, init_from=str(tmp_path / 'x.pth'))
+
+
 def test_options_are_kept_beside_the_results(train):
     folder = train({'train.total_iter': 2})
     again = train(
