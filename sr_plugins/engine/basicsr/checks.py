@@ -88,9 +88,13 @@ def _bind(kind: Any, key: str, entry: Mapping[str, Any], *given: Any) -> None:
     try:
         inspect.signature(kind).bind(*given, **arguments)
     except TypeError as error:
+        # 'got an unexpected ...', or 'missing a required ...'.
+        problem = str(error)
+        if problem.startswith('missing'):
+            problem = f'is {problem}'
         raise ValueError(
-            f'Expected `{key}` to have arguments of {entry["type"]}, but got {error}. '
-            f'It takes {", ".join(_parameters(kind))}.'
+            f'Expected `{key}` to have arguments of {entry["type"]}, but {problem}. It '
+            f'takes {", ".join(_parameters(kind))}.'
         ) from error
 
 

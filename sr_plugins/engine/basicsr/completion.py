@@ -19,7 +19,7 @@ _REQUIRED_TRAIN = (
     'train.optim_g.lr',
     'train.scheduler.type',
 )
-_SECTIONS = ('datasets', 'path', 'train', 'val', 'logger')
+_SECTIONS = ('datasets', 'path', 'train', 'val', 'val.metrics', 'logger')
 _COUNTS = ('scale', 'datasets.train.batch_size_per_gpu')
 _ITERATIONS = (
     'train.total_iter',
@@ -27,6 +27,8 @@ _ITERATIONS = (
     'logger.print_freq',
     'logger.save_checkpoint_freq',
 )
+# Of a data set: the least that they may be.
+_SIZES = {'num_worker_per_gpu': 0, 'gt_size': 1, 'lr_patch_size': 1, 'indices': 1}
 
 
 def complete(
@@ -52,10 +54,9 @@ def complete(
     """
     _require(options, _REQUIRED + (_REQUIRED_TRAIN if is_train else ()))
     for key in _SECTIONS:
-        if not isinstance(options.get(key) or {}, Mapping):
-            raise ValueError(
-                f'Expected `{key}` to be a mapping, but got {options[key]!r}.'
-            )
+        value = _find(options, key)
+        if not isinstance(value or {}, Mapping):
+            raise ValueError(f'Expected `{key}` to be a mapping, but got {value!r}.')
     for key in _COUNTS + _ITERATIONS:
         value = _find(options, key)
         is_whole = isinstance(value, int)
@@ -209,11 +210,18 @@ def _dataset(key: str, dataset: Any, options: Mapping[str, Any]) -> dict[str, An
     }
     if scale is not None:
         dataset['scale'] = scale
+    for entry, least in _SIZES.items():
+        value = dataset.get(entry)
+        if value is not None and (not isinstance(value, int) or value < least):
+            raise ValueError(
+                f'Expected `datasets.{key}.{entry}` to be a whole number from {least} '
+                f'on, but got {value!r}.'
+            )
     # BasicSR's thread that prefetches draws beside the process, and waits for ever when
     # an image cannot be read; loader processes are ahead as it is.
     if options['num_gpu'] == 0 or dataset.get('prefetch_mode') == 'cpu':
         dataset['prefetch_mode'] = None
-    workers = min(dataset['num_worker_per_gpu'], most_loader_processes())
+    workers = min(dataset['num_worker_per_gpu'] or 0, most_loader_processes())
     dataset['num_worker_per_gpu'] = workers
     if workers == 0:
         dataset['persistent_workers'] = False  # torch refuses the two together
@@ -223,7 +231,7 @@ def _dataset(key: str, dataset: Any, options: Mapping[str, Any]) -> dict[str, An
             dataset[entry] = os.path.join(root, os.path.expanduser(dataset[entry]))
     if 'lr_patch_size' in dataset and scale is not None:
         dataset.setdefault('gt_size', dataset['lr_patch_size'] * scale)
-    if scale is not None and dataset.get('gt_size', 0) % scale:
+    if scale is not None and (dataset.get('gt_size') or 0) % scale:
         raise ValueError(
             f'Expected `datasets.{key}.gt_size` to be a multiple of the scale, but got '
             f'{dataset["gt_size"]} for x{scale}.'

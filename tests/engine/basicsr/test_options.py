@@ -176,7 +176,10 @@ def test_numbers_without_a_point(tmp_path):
         ({'scale': 2.0}, '`scale` to be a whole number above 0, but got 2.0'),
         ({'scale': 0}, '`scale` to be a whole number above 0, but got 0'),
         ({'network_g.type': 'CSNLM'}, "`network_g.type`.*'CSNLM'. Did you mean CSNLN"),
-        ({'network_g.num_block': 3}, r"unexpected keyword argument 'num_block'.*scale"),
+        (
+            {'network_g.num_block': 3},
+            r"but got an unexpected keyword argument 'num_block'.*scale",
+        ),
         ({'model_type': 'SrModel'}, r'`model_type`.*Did you mean SRModel'),
         ({'datasets.train.type': 'Folder'}, r"`datasets\.train\.type`.*'Folder'"),
         ({'train.pixel_opt.type': 'L1los'}, r'`train\.pixel_opt\.type`.*L1Loss'),
@@ -186,7 +189,7 @@ def test_numbers_without_a_point(tmp_path):
         ),
         (
             {'val.metrics.x': {'type': 'calculate_psnr', 'crop_boarder': 2}},
-            r"`val\.metrics\.x`.*required argument: 'crop_border'",
+            r"`val\.metrics\.x`.*but is missing a required argument: 'crop_border'",
         ),
         ({'val.metrics.x': 3}, r'`val\.metrics\.x` to be a mapping with `type`'),
         (
@@ -204,6 +207,13 @@ def test_numbers_without_a_point(tmp_path):
         ({'train.scheduler.type': 'StepLR'}, r"MultiStepLR, .*but got 'StepLR'"),
         ({'train.scheduler.milestone': [1]}, r"`train\.scheduler`.*'milestone'"),
         ({'num_gpu': 'all'}, "`num_gpu` to be a number or 'auto', but got 'all'"),
+        (
+            {'datasets.train.num_worker_per_gpu': 'all'},
+            r"`datasets\.train\.num_worker_per_gpu` to be a whole number from 0.*'all'",
+        ),
+        ({'datasets.train.lr_patch_size': 0}, r'lr_patch_size` to be a .* but got 0'),
+        ({'datasets.val.indices': '10'}, r"`datasets\.val\.indices` .* but got '10'"),
+        ({'val.metrics': [1]}, r'`val\.metrics` to be a mapping, but got \[1\]'),
         ({'val': [1]}, r'`val` to be a mapping, but got \[1\]'),
         ({'datasets.train.gt_size': 97}, r'multiple of the scale, but got 97 for x2'),
     ],
