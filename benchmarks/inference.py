@@ -20,9 +20,10 @@ others the table says how far they are.
 
 Every measurement has a process of its own, one after the other. Times are medians over
 rounds in which the sides alternate, after a small image that does not count; for
-`compile` it is one of the same size. Memory is the peak of the resident set above what
-the process holds before that, with input and weights; `in all` is the peak as it is,
-with torch and all packages.
+`compile` it is one of the same size. `CPU s` is the time of all threads together, which
+with `--threads 1` is that by the clock of an idle machine. Memory is the peak of the
+resident set above what the process holds before that, with input and weights; `in all`
+is the peak as it is, with torch and all packages.
 
 Examples:
   python benchmarks/inference.py
@@ -179,14 +180,22 @@ def run_side(name: str, side: str, size: str, folder: Path) -> dict[str, float]:
     work(image(small))
     first = time.perf_counter() - start
     seconds: list[float] = []
+    cpu_seconds = []
     while not seconds or (sum(seconds) < ENOUGH and len(seconds) < 9):
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         y = work(x)
         seconds.append(time.perf_counter() - start)
+        cpu_seconds.append(time.process_time() - cpu_start)
     peak = memory_mb('VmHWM')
     y = y.ravel()
     np.save(folder / f'{side}.npy', y[:: max(1, y.size // SAMPLES)])
-    return {'seconds': seconds, 'first': first, 'mb': peak - before, 'in all': peak}
+    return {
+        'seconds': seconds,
+        'cpu': cpu_seconds,
+        'first': first,
+        'mb': peak - before,
+        'in all': peak,
+    }
 
 
 def memory_mb(name: str) -> float:
@@ -242,6 +251,7 @@ def measure(
         medians[side] = {
             'seconds': statistics.median(seconds),
             'spread': f'{min(seconds):.3f} - {max(seconds):.3f}',
+            'cpu': statistics.median(t for run in found for t in run['cpu']),
             'first': found[0]['first'],
             'mb': statistics.median(run['mb'] for run in found),
             'in all': statistics.median(run['in all'] for run in found),
@@ -267,8 +277,8 @@ def difference(folder: Path, side: str) -> float:
 def report(name: str, size: str, medians: dict[str, dict]) -> None:
     """Print a table in Markdown."""
     print(f'\n{NETWORKS[name]}, {size}\n')
-    header = ['', 'seconds', 'fastest to slowest', 'times plain', 'first call']
-    header += ['MiB', 'in all', 'against plain']
+    header = ['', 'seconds', 'fastest to slowest', 'times plain', 'CPU s']
+    header += ['by CPU', 'first call', 'MiB', 'in all', 'against plain']
     rows = [header]
     for side, found in medians.items():
         error = found['error']
@@ -278,6 +288,8 @@ def report(name: str, size: str, medians: dict[str, dict]) -> None:
                 f'{found["seconds"]:.3f}',
                 found['spread'],
                 f'{medians[PLAIN]["seconds"] / found["seconds"]:.2f}',
+                f'{found["cpu"]:.3f}',
+                f'{medians[PLAIN]["cpu"] / found["cpu"]:.2f}',
                 f'{found["first"]:.1f}',
                 f'{found["mb"]:.0f}',
                 f'{found["in all"]:.0f}',
