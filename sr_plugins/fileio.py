@@ -55,11 +55,18 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     that is killed leaves the temporary file behind, never a torn `path`.
 
     Raises:
-        OSError: The folder cannot be written; the message names path and remedy.
+        OSError: The folder cannot be written, or `path` is one; the message names path
+            and remedy.
     """
     path = Path(path).expanduser()
     # Through a symbolic link, the file it names is replaced, as open() would do.
     target = path.resolve() if path.is_symlink() else path
+    if target.is_dir():
+        raise IsADirectoryError(
+            errno.EISDIR,
+            'Expected `path` to be that of a file, but got a folder. Name a file in it',
+            str(path),
+        )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = _new_file(target)

@@ -260,6 +260,15 @@ def test_a_missing_device_is_not_a_damaged_file():
         fileio.torch_load(buffer_of(torch.ones(1)), map_location='cuda')
 
 
+def test_a_folder_is_no_file(tmp_path):
+    (tmp_path / 'link').symlink_to(tmp_path / 'folder')
+    (tmp_path / 'folder').mkdir()
+    for path in (tmp_path / 'folder', tmp_path / 'link'):
+        with pytest.raises(IsADirectoryError, match=r'a folder\. Name a file'):
+            fileio.write_bytes(path, b'content')
+    assert not list(tmp_path.rglob('.*'))
+
+
 class TestAtomicPath:
     def test_replaces_and_creates_folders(self, tmp_path):
         path = tmp_path / 'new' / 'folder' / 'a.pth'
