@@ -49,6 +49,7 @@ def replaced(owner: Any, **values: Any) -> Iterator[None]:
 def edges() -> Iterator[None]:
     """What training and testing have in common."""
     threads = cv2.getNumThreads()
+    _close_log()
     try:
         # Loader processes are forked, and OpenCV's threads do not survive that.
         cv2.setNumThreads(0)
@@ -91,7 +92,10 @@ def validate(self: BaseModel, *args: Any, **kwargs: Any) -> None:
 
 
 def _close_log() -> None:
-    """Else a second run of this process would write into the log of the first."""
+    """Else a run would write into the log of an earlier one of this process.
+
+    BasicSR opens a log only once, also for a model that was built without a run.
+    """
     initialized_logger.pop('basicsr', None)
     logger = logging.getLogger('basicsr')
     for handler in list(logger.handlers):
