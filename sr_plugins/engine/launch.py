@@ -162,6 +162,11 @@ def _choose_data(cfg: Config) -> None:
     if data == 'lmdb' and 'train_dataloader' in cfg:
         dataset = cfg.train_dataloader.dataset
         if dataset.type == 'sr_plugins.PairedFolderDataset':
+            if 'lr_name' in dataset:
+                raise ValueError(
+                    f"Expected LR images that are named as DIV2K's for `data='lmdb'`, "
+                    f'but got `lr_name` {dataset.lr_name!r}. Train from folders.'
+                )
             dataset.type = 'sr_plugins.DIV2KLMDBDataset'
 
 

@@ -66,6 +66,12 @@ def test_bad_switch(tmp_path):
         load_config(config)
 
 
+def test_names_that_stores_do_not_have():
+    options = {'data': 'lmdb'}
+    with pytest.raises(ValueError, match=r"as DIV2K's .* but got `lr_name` '\{name\}'"):
+        load_config(CONFIGS / 'edsr_deblur.py', cfg_options=options)
+
+
 def test_a_data_set_of_ones_own_is_kept(tiny_config):
     options = {'data': 'lmdb', 'train_dataloader.dataset.type': 'BasicImageDataset'}
     assert tiny_config(options).train_dataloader.dataset.type == 'BasicImageDataset'
