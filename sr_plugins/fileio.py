@@ -9,10 +9,12 @@ import pickle
 import struct
 import tarfile
 import tempfile
+import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +26,7 @@ __all__ = [
     'DamagedFileError',
     'UnsafeFileError',
     'atomic_path',
+    'move_aside',
     'remove_leftovers',
     'torch_load',
     'torch_save',
@@ -94,6 +97,26 @@ def remove_leftovers(folder: str | os.PathLike) -> None:
     """Remove what killed writers left behind in `folder`; none may still be at work."""
     for path in Path(folder).glob('.*.????????.tmp'):
         path.unlink(missing_ok=True)
+
+
+def move_aside(folder: str | os.PathLike, paths: Iterable[Path]) -> Path:
+    """Move files or folders into a new folder `earlier_<time>` of `folder`.
+
+    Those that are not there are passed over.
+
+    Returns:
+        The new folder.
+    """
+    name = time.strftime('earlier_%Y%m%d_%H%M%S')
+    for number in count(1):
+        aside = Path(folder, name if number == 1 else f'{name}_{number}')
+        with suppress(FileExistsError):
+            aside.mkdir()
+            break
+    for path in paths:
+        if path.exists():
+            path.rename(aside / path.name)
+    return aside
 
 
 def _new_file(target: Path) -> Path:

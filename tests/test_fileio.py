@@ -260,6 +260,19 @@ def test_a_missing_device_is_not_a_damaged_file():
         fileio.torch_load(buffer_of(torch.ones(1)), map_location='cuda')
 
 
+def test_what_is_moved_aside_replaces_nothing(tmp_path, monkeypatch):
+    """Also twice within a second."""
+    monkeypatch.setattr('time.strftime', lambda form: 'earlier_now')
+    moved = []
+    for text in ('first', 'second'):
+        fileio.write_text(tmp_path / 'best.pth', text)
+        paths = [tmp_path / 'best.pth', tmp_path / 'absent.pth']
+        moved.append(fileio.move_aside(tmp_path, paths))
+    assert [folder.name for folder in moved] == ['earlier_now', 'earlier_now_2']
+    assert [(f / 'best.pth').read_text() for f in moved] == ['first', 'second']
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f.name for f in moved]
+
+
 def test_a_folder_is_no_file(tmp_path):
     (tmp_path / 'link').symlink_to(tmp_path / 'folder')
     (tmp_path / 'folder').mkdir()

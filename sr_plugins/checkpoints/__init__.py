@@ -5,7 +5,13 @@ from .convert import Conversion, convert
 from .families import FAMILIES, PACKAGES, Architecture, Dialect, Family
 from .inspection import Inspection, build, inspect
 from .load import LoadReport, load
-from .resume import find_resumable, last_readable, require_resumable, set_aside
+from .resume import (
+    find_resumable,
+    first_readable,
+    last_readable,
+    require_resumable,
+    set_aside,
+)
 
 __all__ = [
     'FAMILIES',
@@ -20,6 +26,7 @@ __all__ = [
     'build',
     'convert',
     'find_resumable',
+    'first_readable',
     'inspect',
     'last_readable',
     'load',

@@ -2,12 +2,12 @@
 
 import logging
 import re
-import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from mmengine.logging import print_log
 
-from ..fileio import torch_load
+from ..fileio import move_aside, torch_load
 
 
 def find_resumable(work_dir: str | Path) -> list[Path]:
@@ -32,10 +32,28 @@ def last_readable(work_dir: str | Path) -> Path:
     Raises:
         FileNotFoundError: when there is nothing to resume from.
     """
+    return first_readable(
+        find_resumable(work_dir), torch_load, f'iter_*.pth in {work_dir}'
+    )
+
+
+def first_readable(
+    paths: Iterable[Path], read: Callable[[Path], object], wanted: str
+) -> Path:
+    """The first of several files that can be read.
+
+    Args:
+        paths: of the files. Those before the first are named in the log.
+        read: raises ValueError or OSError for a file that cannot be read.
+        wanted: what `--resume` looks for, and where.
+
+    Raises:
+        FileNotFoundError: when there is none.
+    """
     damaged = []
-    for path in find_resumable(work_dir):
+    for path in paths:
         try:
-            torch_load(path)
+            read(path)
         except (ValueError, OSError) as error:
             damaged.append(path.name)
             print_log(
@@ -53,8 +71,8 @@ def last_readable(work_dir: str | Path) -> Path:
         return path
     detail = f' but damaged files ({", ".join(damaged)})' if damaged else ''
     raise FileNotFoundError(
-        f'Expected `--resume` to find iter_*.pth in {work_dir}, but there is '
-        f'nothing{detail}. Start without `--resume`, or name a file: `--resume PATH`.'
+        f'Expected `--resume` to find {wanted}, but there is nothing{detail}. Start '
+        f'without `--resume`, or name a file: `--resume PATH`.'
     )
 
 
@@ -83,11 +101,8 @@ def set_aside(work_dir: str | Path) -> None:
     work_dir = Path(work_dir)
     if not find_resumable(work_dir):
         return
-    folder = work_dir / time.strftime('earlier_%Y%m%d_%H%M%S')
-    folder.mkdir(exist_ok=True)
-    for path in (*work_dir.glob('*.pth'), work_dir / 'last_checkpoint'):
-        if path.exists():
-            path.rename(folder / path.name)
+    paths = [*work_dir.glob('*.pth'), work_dir / 'last_checkpoint']
+    folder = move_aside(work_dir, paths)
     print_log(
         f'Checkpoints of an earlier training in {work_dir} are now in {folder.name}. '
         f'To go on with that one instead: `--resume {folder}/iter_N.pth`.',

@@ -1,16 +1,14 @@
 """Which state of a training by BasicSR to go on from, and what becomes of others."""
 
-import logging
 import re
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from basicsr.utils import check_resume, get_root_logger
-from mmengine.logging import print_log
 
-from ...fileio import remove_leftovers, torch_load
+from ...checkpoints import first_readable
+from ...fileio import move_aside, remove_leftovers, torch_load
 
 _PARTS = {'epoch', 'iter', 'optimizers', 'schedulers'}
 MADE = ('models', 'training_states', 'visualization')
@@ -32,23 +30,8 @@ def last_readable(work_dir: str | Path) -> Path:
     Raises:
         FileNotFoundError: when there is nothing to resume from.
     """
-    damaged = []
-    for path in find_states(work_dir):
-        try:
-            read_state(path)
-        except (ValueError, OSError) as error:
-            damaged.append(path.name)
-            print_log(
-                f'Passing over a damaged state: {error}', 'current', logging.WARNING
-            )
-            continue
-        return path
-    detail = f' but damaged files ({", ".join(damaged)})' if damaged else ''
-    raise FileNotFoundError(
-        f'Expected `--resume` to find N.state in {Path(work_dir, "training_states")}, '
-        f'but there is nothing{detail}. Start without `--resume`, or name a file: '
-        f'`--resume PATH`.'
-    )
+    states = Path(work_dir, 'training_states')
+    return first_readable(find_states(work_dir), read_state, f'N.state in {states}')
 
 
 def read_state(path: str | Path) -> dict[str, Any]:
@@ -120,11 +103,7 @@ def set_aside(work_dir: str | Path) -> None:
     remove_leftovers(work_dir / 'training_states')
     if not any(work_dir.glob('models/*')) and not find_states(work_dir):
         return
-    folder = work_dir / time.strftime('earlier_%Y%m%d_%H%M%S')
-    folder.mkdir(exist_ok=True)
-    for name in MADE:
-        if (work_dir / name).exists():
-            (work_dir / name).rename(folder / name)
+    folder = move_aside(work_dir, [work_dir / name for name in MADE])
     get_root_logger().warning(
         f'Weights and states of an earlier training in {work_dir} are now in '
         f'{folder.name}. To go on with that one instead: `--resume '

@@ -2,13 +2,12 @@
 
 import json
 import logging
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from mmengine.logging import print_log
 
-from ...fileio import atomic_path, write_text
+from ...fileio import atomic_path, move_aside, write_text
 from ...nas import ESREA, Candidate
 
 STATE = 'search.json'
@@ -31,12 +30,8 @@ class SearchFiles:
         """Move files of an earlier search to `earlier_<time>`."""
         if not (self.folder / STATE).exists():
             return
-        earlier = self.folder / time.strftime('earlier_%Y%m%d_%H%M%S')
-        earlier.mkdir(exist_ok=True)
-        for name in (BEST, _EVOLUTION, _PARETO, STATE):
-            path = self.folder / name
-            if path.exists():
-                path.rename(earlier / name)
+        names = BEST, _EVOLUTION, _PARETO, STATE
+        earlier = move_aside(self.folder, [self.folder / name for name in names])
         print_log(
             f'An earlier search in {self.folder} is now in {earlier.name}. To go on '
             f'with that one instead: `--resume {earlier}/{STATE}`.',
