@@ -1,6 +1,7 @@
 """What our networks need of mmengine's Runner, beyond what it has."""
 
 from .cli import is_basicsr, plain_errors, refuse_options
+from .config_checks import check_types
 from .hooks import (
     CheckpointHook,
     CompileHook,
@@ -9,7 +10,7 @@ from .hooks import (
     SaveImagesHook,
 )
 from .image_options import parse_image_options, set_image_options, set_scale
-from .launch import build_runner, build_test_runner, check_types, load_config
+from .launch import build_runner, build_test_runner, load_config
 from .log_processor import LogProcessor
 from .loops import BenchmarkLoop, EvolutionSearchLoop, ResumableTrainLoop
 from .optim_wrapper import BFloat16OptimWrapper

@@ -1,10 +1,9 @@
 """From a config file and command-line options to a Runner that is ready to go."""
 
 import atexit
-import difflib
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,14 @@ from mmengine.dist import (
     is_distributed,
     is_main_process,
 )
-from mmengine.registry import Registry
 from mmengine.runner import Runner
 from torch.cuda import is_available as has_cuda
 from torch.distributed import destroy_process_group
 
-from .. import registry
 from ..checkpoints import last_readable, load, require_resumable
 from ..fileio import remove_leftovers
 from ..models import arrange_weights
+from .config_checks import check_types, nodes
 from .image_options import set_image_options, set_scale
 from .search import STATE
 
@@ -128,7 +126,7 @@ def load_config(
     cfg.launcher = launcher
     cfg.work_dir = str(work_dir or cfg.get('work_dir') or f'work_dirs/{path.stem}')
     if data_root is not None:
-        for node in _nodes(cfg):
+        for node in nodes(cfg):
             if 'data_root' in node:
                 node['data_root'] = str(data_root)
     randomness = cfg.setdefault('randomness', {})
@@ -279,45 +277,6 @@ def build_test_runner(
     return runner
 
 
-def check_types(cfg: Config) -> None:
-    """Raise ValueError when a `type` of our scope is not registered.
-
-    mmengine would say so only when it builds that part, after the data was loaded or
-    at the first validation.
-    """
-    registries = [r for r in vars(registry).values() if isinstance(r, Registry)]
-    registries = [r for r in registries if r.scope == 'sr_plugins']
-    known: set[str] = set()
-    for node in _nodes(cfg):
-        name = node.get('type')
-        if not isinstance(name, str) or not name.startswith('sr_plugins.'):
-            continue
-        if not known:
-            for child in registries:
-                child.import_from_location()
-                known.update(child.module_dict)
-        short = name.removeprefix('sr_plugins.')
-        if short not in known:
-            close = difflib.get_close_matches(short, known, n=1, cutoff=0.5)
-            hint = f' Did you mean `sr_plugins.{close[0]}`?' if close else ''
-            raise ValueError(
-                f'Expected `type` to be something that sr_plugins registers, but got '
-                f'{name!r}.{hint} Known are {", ".join(sorted(known))}.'
-            )
-
-
-def _nodes(value: Any) -> Iterator[dict]:
-    """Every dict in a config."""
-    if isinstance(value, Config):
-        value = value._cfg_dict
-    if isinstance(value, dict):
-        yield value
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        for item in value:
-            yield from _nodes(item)
-
-
 def require_writable(work_dir: str) -> None:
     try:
         Path(work_dir).mkdir(parents=True, exist_ok=True)
@@ -370,7 +329,7 @@ def _limit_workers(cfg: Config) -> None:
     Data do not depend on their number.
     """
     limit = most_loader_processes()
-    for node in _nodes(cfg):
+    for node in nodes(cfg):
         if 'num_workers' in node:
             node['num_workers'] = min(node['num_workers'], limit)
             if node['num_workers'] == 0:

@@ -1,6 +1,5 @@
 """A mmagic model that can test in parts."""
 
-from typing import Any
 
 import torch
 from mmagic.models import BaseEditModel
@@ -22,12 +21,30 @@ class SRModel(BaseEditModel):
     overlap='auto', seams='exact')`, `self_ensemble=True` and `amp='bf16'`. Training is
     BaseEditModel's; validation, testing and inference go through `ImageForward`.
 
+    Args:
+        generator: as BaseEditModel.
+        pixel_loss: as BaseEditModel.
+        train_cfg: as BaseEditModel.
+        test_cfg: as BaseEditModel, with these options.
+        init_cfg: as BaseEditModel.
+        data_preprocessor: as BaseEditModel.
+
     Raises:
         ValueError: when the generator cannot do as the options want.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        generator: dict,
+        pixel_loss: dict,
+        train_cfg: dict | None = None,
+        test_cfg: dict | None = None,
+        init_cfg: dict | None = None,
+        data_preprocessor: dict | None = None,
+    ) -> None:
+        super().__init__(
+            generator, pixel_loss, train_cfg, test_cfg, init_cfg, data_preprocessor
+        )
         ImageForward(self.generator, **image_options(self.test_cfg))  # raises early
 
     def forward_inference(

@@ -58,6 +58,29 @@ def test_unknown_type(tiny_config, option, value, hint):
     assert f'Did you mean `{hint}' in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ('key', 'entry', 'takes'),
+    [
+        ('model.generator.num_block', 'model.generator', 'scale=2, in_channels=3'),
+        ('model.generatr', 'model', 'generator, pixel_loss, train_cfg=None'),
+        ('train_dataloader.dataset.lr_nam', 'train_dataloader.dataset', 'scale, data_'),
+        ('val_evaluator.1.protocl', 'val_evaluator.1', 'protocol'),
+        ('custom_hooks.1.metric', 'custom_hooks.1', 'metrics='),
+        ('train_pipeline.1.size', 'train_pipeline.1', 'lr_patch_size'),
+    ],
+)
+def test_unknown_argument(tiny_config, key, entry, takes):
+    match = f"`{entry}` to have arguments of .*'{key.rpartition('.')[2]}'"
+    with pytest.raises(ValueError, match=match) as caught:
+        tiny_config({key: 1})
+    assert f'It takes {takes}' in str(caught.value)
+
+
+def test_unknown_argument_of_our_model(tiny_config):
+    with pytest.raises(ValueError, match=r"`model` to have .* keyword argument 'tile'"):
+        tiny_config({'model.tile': 64}, self_ensemble=True)
+
+
 def test_known_types_of_others_pass(tiny_config):
     check_types(tiny_config({'model.generator.type': 'EDSRNet'}))
 

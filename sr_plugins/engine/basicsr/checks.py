@@ -1,8 +1,7 @@
 """Whether BasicSR knows what an options file names, before anything is built."""
 
 import difflib
-import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,6 +14,8 @@ from basicsr.utils.registry import (
     MODEL_REGISTRY,
     Registry,
 )
+
+from ..config_checks import require_arguments
 
 # `Registry.get` tries a name with this, too.
 _SUFFIX = '_basicsr'
@@ -54,7 +55,7 @@ def check_types(options: Mapping[str, Any]) -> None:
     for key, entry in ((options['val'] or {}).get('metrics') or {}).items():
         key = f'val.metrics.{key}'
         metric = _known(METRIC_REGISTRY, f'{key}.type', _type(key, entry))
-        _bind(metric, key, {**entry, 'img': None, 'img2': None})
+        require_arguments(metric, key, {**entry, 'img': None, 'img2': None})
 
 
 def _known(registry: Registry, key: str, name: str) -> Any:
@@ -79,32 +80,7 @@ def _type(key: str, entry: Any) -> str:
 
 
 def _check_arguments(registry: Registry, key: str, entry: Any) -> None:
-    _bind(_known(registry, f'{key}.type', _type(key, entry)), key, entry)
-
-
-def _bind(kind: Any, key: str, entry: Mapping[str, Any], *given: Any) -> None:
-    """Raise unless `kind` takes what `entry` has besides its type, after `given`."""
-    arguments = {name: value for name, value in entry.items() if name != 'type'}
-    try:
-        inspect.signature(kind).bind(*given, **arguments)
-    except TypeError as error:
-        # 'got an unexpected ...', or 'missing a required ...'.
-        problem = str(error)
-        if problem.startswith('missing'):
-            problem = f'is {problem}'
-        raise ValueError(
-            f'Expected `{key}` to have arguments of {entry["type"]}, but {problem}. It '
-            f'takes {", ".join(_parameters(kind))}.'
-        ) from error
-
-
-def _parameters(kind: Any) -> Iterator[str]:
-    for name, parameter in inspect.signature(kind).parameters.items():
-        yield (
-            name
-            if parameter.default is parameter.empty
-            else f'{name}={parameter.default!r}'
-        )
+    require_arguments(_known(registry, f'{key}.type', _type(key, entry)), key, entry)
 
 
 def _check_schedule(train: Mapping[str, Any]) -> None:
@@ -120,7 +96,7 @@ def _check_schedule(train: Mapping[str, Any]) -> None:
                 f'Expected `{key}.type` to be one of {", ".join(kinds)}, which BasicSR '
                 f'has, but got {name!r}.'
             )
-        _bind(kinds[name], key, entry, None)
+        require_arguments(kinds[name], key, entry, None)
     periods = train['scheduler'].get('periods')
     # The rate of the first iteration is that of no step yet.
     if periods is not None and sum(periods) < train['total_iter'] - 1:
