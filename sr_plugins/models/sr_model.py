@@ -1,6 +1,5 @@
 """A mmagic model that can test in parts."""
 
-
 import torch
 from mmagic.models import BaseEditModel
 from mmagic.structures import DataSample
