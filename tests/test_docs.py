@@ -196,7 +196,8 @@ def test_options_in_tables_exist():
     """Every option that a page names is one of a tool's."""
     known = set()
     others = [
-        ROOT / 'sr_plugins' / name for name in ('ops/build.py', 'export/options.py')
+        ROOT / 'sr_plugins' / name
+        for name in ('ops/build.py', 'export/options.py', 'engine/cli.py')
     ]
     for tool in (*(ROOT / 'tools').glob('*.py'), *others):
         known |= set(re.findall(r"'(--[a-z0-9-]+)'", tool.read_text()))

@@ -15,9 +15,7 @@ from pathlib import Path
 
 import sr_plugins.compat  # noqa: F401  (first: it repairs what follows)
 
-from mmengine.config import DictAction
-
-from sr_plugins.engine import load_config
+from sr_plugins.engine import add_config_options, load_config
 from sr_plugins.inference import compare, scaler_from_config
 
 
@@ -33,13 +31,7 @@ def parse_args() -> argparse.Namespace:
         '--scale', type=int, help='of a network of several, MDSR (the first)'
     )
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (a GPU if there is)')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='replace entries of the config',
-    )
+    add_config_options(parser)
     return parser.parse_args()
 
 

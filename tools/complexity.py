@@ -12,10 +12,8 @@ import argparse
 
 import sr_plugins.compat  # noqa: F401  (first: it repairs what follows)
 
-from mmengine.config import DictAction
-
 from sr_plugins.complexity import HR_SHAPE, format_costs, measure, summary
-from sr_plugins.engine import load_config, plain_errors
+from sr_plugins.engine import add_config_options, load_config, plain_errors
 from sr_plugins.registry import MODELS
 
 
@@ -35,13 +33,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--depth', type=int, default=2, help='how deep to go into modules (2)'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='replace entries of the config',
-    )
+    add_config_options(parser)
     return parser.parse_args()
 
 

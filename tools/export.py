@@ -20,9 +20,7 @@ from pathlib import Path
 
 import sr_plugins.compat  # noqa: F401  (first: it repairs what follows)
 
-from mmengine.config import DictAction
-
-from sr_plugins.engine import load_config, plain_errors
+from sr_plugins.engine import add_config_options, load_config, plain_errors
 from sr_plugins.export import add_interface_options, export_onnx, parse_interface
 from sr_plugins.inference import load_network
 
@@ -41,13 +39,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--scale', type=int, help='of a network of several, MDSR')
     add_interface_options(parser)
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='replace entries of the config',
-    )
+    add_config_options(parser)
     return parser.parse_args()
 
 

@@ -40,10 +40,14 @@ import sys
 
 import sr_plugins.compat  # noqa: F401  (first: it repairs what follows)
 
-from mmengine.config import DictAction
 from tqdm import tqdm
 
-from sr_plugins.engine import load_config, parse_image_options
+from sr_plugins.engine import (
+    add_config_options,
+    add_image_options,
+    load_config,
+    parse_image_options,
+)
 from sr_plugins.export import onnx_network
 from sr_plugins.inference import (
     Rescaler,
@@ -89,36 +93,7 @@ def parse_args() -> argparse.Namespace:
         '--scale', type=int, help='of a network of several, MDSR (the first)'
     )
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (a GPU if there is)')
-    parser.add_argument(
-        '--chop',
-        nargs='*',
-        type=int,
-        metavar=('SHAVE', 'MIN_SIZE'),
-        help='go through images in quarters, as the published CSNLN (10 3600)',
-    )
-    parser.add_argument(
-        '--tile',
-        type=int,
-        metavar='SIZE',
-        help='go through images in tiles of SIZE x SIZE pixels',
-    )
-    parser.add_argument(
-        '--overlap',
-        help='pixels that the network sees beyond a tile: auto, all that count; or N',
-    )
-    parser.add_argument(
-        '--seams',
-        choices=('exact', 'blended'),
-        help='cut tiles where they meet, or fade one into the other (exact)',
-    )
-    parser.add_argument(
-        '--self-ensemble',
-        action='store_true',
-        help='average the outputs of the eight poses of an image',
-    )
-    parser.add_argument(
-        '--amp', choices=('bf16',), help='calculate in bfloat16, faster and coarser'
-    )
+    add_image_options(parser)
     parser.add_argument(
         '--compile', action='store_true', help='use torch.compile; it takes a while'
     )
@@ -128,13 +103,7 @@ def parse_args() -> argparse.Namespace:
         default='none',
         help='set by dist_infer.sh',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='replace entries of the config',
-    )
+    add_config_options(parser)
     return parser.parse_args()
 
 

@@ -23,9 +23,12 @@ from pathlib import Path
 
 import sr_plugins.compat  # noqa: F401  (first: it repairs what follows)
 
-from mmengine.config import DictAction
-
-from sr_plugins.engine import build_test_runner, load_config, plain_errors
+from sr_plugins.engine import (
+    add_config_options,
+    build_test_runner,
+    load_config,
+    plain_errors,
+)
 from sr_plugins.export import (
     Candidate,
     add_interface_options,
@@ -90,13 +93,7 @@ def parse_args() -> argparse.Namespace:
         help='how often an image is timed; the quickest counts (3)',
     )
     add_interface_options(parser)
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='replace entries of the config',
-    )
+    add_config_options(parser)
     return parser.parse_args()
 
 

@@ -17,11 +17,12 @@ from pathlib import Path
 
 import sr_plugins.compat  # noqa: F401  (first: it repairs what follows)
 
-from mmengine.config import DictAction
 from mmengine.dist import is_main_process
 
 from sr_plugins import checkpoints
 from sr_plugins.engine import (
+    add_config_options,
+    add_image_options,
     build_test_runner,
     is_basicsr,
     load_config,
@@ -57,43 +58,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--save-images', action='store_true', help='write outputs to <out>/images'
     )
-    parser.add_argument(
-        '--chop',
-        nargs='*',
-        type=int,
-        metavar=('SHAVE', 'MIN_SIZE'),
-        help='go through images in quarters, as the published CSNLN (10 3600)',
-    )
-    parser.add_argument(
-        '--tile',
-        type=int,
-        metavar='SIZE',
-        help='go through images in tiles of SIZE x SIZE pixels',
-    )
-    parser.add_argument(
-        '--overlap',
-        help='pixels that the network sees beyond a tile: auto, all that count; or N',
-    )
-    parser.add_argument(
-        '--seams',
-        choices=('exact', 'blended'),
-        help='cut tiles where they meet, or fade one into the other (exact)',
-    )
-    parser.add_argument(
-        '--self-ensemble',
-        action='store_true',
-        help='average the outputs of the eight poses of an image',
-    )
-    parser.add_argument(
-        '--amp', choices=('bf16',), help='calculate in bfloat16, faster and coarser'
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='replace entries of the config',
-    )
+    add_image_options(parser)
+    add_config_options(parser)
     parser.add_argument(
         '--launcher',
         choices=('none', 'pytorch', 'slurm', 'mpi'),

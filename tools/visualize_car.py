@@ -16,9 +16,7 @@ import sys
 
 import sr_plugins.compat  # noqa: F401  (first: it repairs what follows)
 
-from mmengine.config import DictAction
-
-from sr_plugins.engine import load_config
+from sr_plugins.engine import add_config_options, load_config
 from sr_plugins.inference import Rescaler, plot_kernels
 
 
@@ -43,13 +41,7 @@ def parse_args() -> argparse.Namespace:
         help='in the downscaled image (two with much contrast around and a flat one)',
     )
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (a GPU if there is)')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='replace entries of the config',
-    )
+    add_config_options(parser)
     return parser.parse_args()
 
 

@@ -1,6 +1,6 @@
 """Weights in and out: our own and those of the published code, BasicSR and mmagic."""
 
-from .contents import CheckpointMismatchError
+from .contents import CheckpointMismatchError, require_finite
 from .convert import Conversion, convert
 from .families import FAMILIES, PACKAGES, Architecture, Dialect, Family
 from .inspection import Inspection, build, inspect
@@ -30,6 +30,7 @@ __all__ = [
     'inspect',
     'last_readable',
     'load',
+    'require_finite',
     'require_resumable',
     'set_aside',
 ]

@@ -117,11 +117,19 @@ def require_finite(where: str, state: Mapping[str, Tensor]) -> None:
     Raises:
         ValueError: with the names of those that are not numbers.
     """
-    damaged = non_finite(state)
-    if damaged:
+    refuse_non_finite(where, non_finite(state))
+
+
+def refuse_non_finite(where: str, names: tuple[str, ...]) -> None:
+    """Refuse what has weights of these names, as `non_finite` finds them.
+
+    Raises:
+        ValueError: when there are any.
+    """
+    if names:
         raise ValueError(
             f'Expected {where} to hold finite weights, but NaN or infinite values are '
-            f'in {listed(damaged)}. Go back to an earlier checkpoint.'
+            f'in {listed(names)}. Go back to an earlier checkpoint.'
         )
 
 

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from ..fileio import torch_save
-from .contents import require_finite
 from .families import PACKAGES, Dialect, Family
 from .weights import Weights, identify
 
@@ -65,8 +64,7 @@ def convert(source: str | Path, out: str | Path, package: str) -> Conversion:
             f'{package!r}.'
         )
     weights = identify(source)
-    weights.require_complete()
-    require_finite(str(source), weights.state)
+    weights.require_sound()
     if package == 'published' and weights.family.parts:
         files = _in_parts(weights, out)
     else:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from .. import archs
-from .contents import Source, listed, require_finite
+from .contents import Source, listed
 from .weights import identify
 
 
@@ -161,14 +161,13 @@ def build(source: Source, options: Mapping[str, Any] | None = None) -> nn.Module
         FileNotFoundError: when there is no such file.
     """
     weights = identify(source)
-    weights.require_complete()
+    weights.require_sound()
     architecture = weights.architecture
     chosen = dict(architecture.options)
     for key, value in {**architecture.assumed, **(options or {})}.items():
         is_nested = isinstance(value, Mapping)
         chosen[key] = {**chosen[key], **value} if is_nested else value
     network = getattr(archs, architecture.network)(**chosen)
-    require_finite(weights.contents.where, weights.state)
     network.load_state_dict(weights.for_unit_range())
     return network.eval()
 

@@ -15,6 +15,7 @@ from .contents import (
     listed,
     non_finite,
     read_contents,
+    refuse_non_finite,
 )
 from .families import FAMILIES, Architecture, Dialect, Family
 from .settings import architecture_with
@@ -56,11 +57,12 @@ class Weights:
         state = self.family.fold(self.state, self.value_range, 1.0, torch.float32)
         return self.family.flip(state) if self.is_bgr else state
 
-    def require_complete(self) -> None:
-        """Refuse what is not all of a network's weights, or more.
+    def require_sound(self) -> None:
+        """Refuse what is not all of a network's weights, or more, or not finite.
 
         Raises:
             CheckpointMismatchError: with a short list of what is wrong.
+            ValueError: with the names of weights that are NaN or infinite.
         """
         wrong = {
             'missing': self.missing,
@@ -76,6 +78,7 @@ class Weights:
                 f'no other, but of {self.architecture.summary} there are '
                 f'({self.dialect} names):{"".join(lines)}'
             )
+        refuse_non_finite(self.contents.where, self.non_finite)
 
 
 def identify(source: Source) -> Weights:

@@ -1,6 +1,12 @@
 """What our networks need of mmengine's Runner, beyond what it has."""
 
-from .cli import is_basicsr, plain_errors, refuse_options
+from .cli import (
+    add_config_options,
+    add_image_options,
+    is_basicsr,
+    plain_errors,
+    refuse_options,
+)
 from .config_checks import check_types
 from .hooks import (
     CheckpointHook,
@@ -27,6 +33,8 @@ __all__ = [
     'LogProcessor',
     'ResumableTrainLoop',
     'SaveImagesHook',
+    'add_config_options',
+    'add_image_options',
     'build_runner',
     'build_test_runner',
     'check_types',

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from mmengine.config import DictAction
+
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
@@ -26,6 +28,51 @@ def plain_errors() -> Iterator[None]:
         sys.exit(f'{Path(sys.argv[0]).name}: {shown}')
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--cfg-options`."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='replace entries of the config',
+    )
+
+
+def add_image_options(parser: argparse.ArgumentParser) -> None:
+    """Add what `set_image_options` takes: how to go through images."""
+    parser.add_argument(
+        '--chop',
+        nargs='*',
+        type=int,
+        metavar=('SHAVE', 'MIN_SIZE'),
+        help='go through images in quarters, as the published CSNLN (10 3600)',
+    )
+    parser.add_argument(
+        '--tile',
+        type=int,
+        metavar='SIZE',
+        help='go through images in tiles of SIZE x SIZE pixels',
+    )
+    parser.add_argument(
+        '--overlap',
+        help='pixels that the network sees beyond a tile: auto, all that count; or N',
+    )
+    parser.add_argument(
+        '--seams',
+        choices=('exact', 'blended'),
+        help='cut tiles where they meet, or fade one into the other (exact)',
+    )
+    parser.add_argument(
+        '--self-ensemble',
+        action='store_true',
+        help='average the outputs of the eight poses of an image',
+    )
+    parser.add_argument(
+        '--amp', choices=('bf16',), help='calculate in bfloat16, faster and coarser'
+    )
 
 
 def is_basicsr(config: str | Path) -> bool:

@@ -135,10 +135,7 @@ def read_model(source: str | Path | bytes) -> tuple[Any, bytes, str]:
         data = b'' if too_large else path.read_bytes()
     try:
         model = onnx.load_model_from_string(data)
-    # A type of protobuf's, which is no dependency of ours.
-    except Exception as error:
-        if type(error).__name__ != 'DecodeError':
-            raise
+    except require('google.protobuf.message').DecodeError:
         model = onnx.ModelProto()
     if not model.graph.node:
         raise ValueError(

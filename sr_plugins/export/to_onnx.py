@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..checkpoints import require_finite
 from ..fileio import write_bytes, write_text
 from .decompositions import Decomposed
 from .description import Description
@@ -94,7 +95,7 @@ def export_onnx(
     """
     interface = interface or Interface()
     path = onnx_path(path)
-    _check_finite(network)
+    require_finite(f'the {type(network).__name__} to export', network.state_dict())
     network = copy.deepcopy(network).cpu().float().eval()
     files = []
     for part, module, description in _parts(network, interface):
@@ -170,15 +171,6 @@ def _parts(
         ('downscale', _Downscale(network), downscale),
         ('upscale', network.upscaler, upscale),
     ]
-
-
-def _check_finite(network: nn.Module) -> None:
-    for name, tensor in network.state_dict().items():
-        if not tensor.isfinite().all():
-            raise ValueError(
-                f'Expected finite weights, but some of {name} are not. Did training '
-                f'diverge? Take an earlier checkpoint.'
-            )
 
 
 def _to_bytes(network: nn.Module, description: Description) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine.test_distributed import OPTIONS, ROOT, call
+from engine.processes import OPTIONS, ROOT, call
 
 from sr_plugins.archs import MDSR
 from sr_plugins.engine import build_runner

@@ -9,6 +9,7 @@ import cv2
 import pytest
 import torch
 import torch._dynamo
+from engine.states import assert_same
 from mmengine.hooks import Hook
 
 from sr_plugins.archs import EDSR
@@ -18,23 +19,6 @@ from sr_plugins.engine.hooks.learning_curve_hook import read_scalars
 
 def load(path):
     return torch.load(path, weights_only=True)
-
-
-def assert_same(a, b):
-    """Nested states, bit for bit."""
-    assert type(a) is type(b)
-    if isinstance(a, dict):
-        assert a.keys() == b.keys()
-        for key in a:
-            assert_same(a[key], b[key])
-    elif isinstance(a, list | tuple):
-        assert len(a) == len(b)
-        for x, y in zip(a, b, strict=True):
-            assert_same(x, y)
-    elif isinstance(a, torch.Tensor):
-        assert torch.equal(a, b)
-    else:
-        assert a == b
 
 
 def test_everything_that_a_run_leaves(train, tmp_path):

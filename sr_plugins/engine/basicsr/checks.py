@@ -15,6 +15,8 @@ from basicsr.utils.registry import (
     Registry,
 )
 
+import sr_plugins.basicsr_plugin  # noqa: F401  (registers)
+
 from ..config_checks import require_arguments
 
 # `Registry.get` tries a name with this, too.

@@ -9,8 +9,6 @@ import basicsr.test
 from basicsr.models.base_model import BaseModel
 from mmengine.dist import is_main_process
 
-import sr_plugins.basicsr_plugin  # noqa: F401  (registers)
-
 from ..launch import require_writable
 from ..results import write_results
 from .checks import check_types

@@ -16,8 +16,6 @@ from basicsr.models.base_model import BaseModel
 from basicsr.utils import get_root_logger
 from mmengine.dist import broadcast_object_list, is_main_process
 
-import sr_plugins.basicsr_plugin  # noqa: F401  (registers)
-
 from ...fileio import remove_leftovers, write_text
 from ..launch import require_writable
 from . import samples, states

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from basicsr.models.sr_model import SRModel
+from engine.states import assert_same
 from PIL import Image
 
 from sr_plugins.archs import EDSR
@@ -42,22 +43,6 @@ def contents(folder, step):
     network = torch.load(folder / f'models/net_g_{step}.pth', weights_only=True)
     state = folder / 'training_states' / f'{step}.state'
     return network, torch.load(state, weights_only=False)
-
-
-def assert_same(a, b):
-    assert type(a) is type(b)
-    if isinstance(a, dict):
-        assert a.keys() == b.keys()
-        for key in a:
-            assert_same(a[key], b[key])
-    elif isinstance(a, list | tuple):
-        assert len(a) == len(b)
-        for x, y in zip(a, b, strict=True):
-            assert_same(x, y)
-    elif isinstance(a, torch.Tensor):
-        assert torch.equal(a, b)
-    else:
-        assert a == b
 
 
 @pytest.mark.parametrize('name', FAMILIES)
